@@ -1,0 +1,2 @@
+//! Outrigger.
+fn main() {}
