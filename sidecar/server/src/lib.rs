@@ -1,1 +1,4 @@
-//! Outrigger.
+//! The Outrigger sidecar: a log store, check-back, guards and their gRPC edge in one
+//! process.
+
+pub mod edge;
