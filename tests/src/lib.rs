@@ -1,1 +1,3 @@
-//! Outrigger.
+//! What the tests of all crates share.
+
+pub mod servers;

@@ -1,0 +1,194 @@
+use std::{
+    fs,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{
+    Error, POSTGRES_URL_ENV, port,
+    supervised::{Supervised, find_program},
+};
+
+const ATTEMPTS_MAX: u32 = 5;
+const CONNECTIONS_MAX: u32 = 300;
+const DEBIAN_ROOT: &str = "/usr/lib/postgresql";
+/// PostgreSQL refuses to run as root; these users exist for such purposes.
+const UNPRIVILEGED_USERS: [&str; 2] = ["postgres", "nobody"];
+
+/// What a private PostgreSQL must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Killed processes; faster, for tests.
+    ProcessCrash,
+    /// Power loss; as in production, for measurements.
+    PowerLoss,
+}
+
+/// A private PostgreSQL; stopped on drop.
+pub struct Postgres {
+    url: String,
+    _server: Supervised,
+}
+
+impl Postgres {
+    /// Initialises a cluster in a temporary directory, starts it, waits until it answers.
+    pub fn start(durability: Durability) -> Result<Self, Error> {
+        let mut last = Self::start_on(port::free()?, durability);
+        for _ in 1..ATTEMPTS_MAX {
+            match last {
+                Err(Error::NotStarted { .. }) => last = Self::start_on(port::free()?, durability),
+                started => return started,
+            }
+        }
+        last
+    }
+
+    fn start_on(port: u16, durability: Durability) -> Result<Self, Error> {
+        let initdb = program("initdb")?;
+        let postgres = program("postgres")?;
+        let run_as = unprivileged()?;
+        let directory = tempfile::Builder::new()
+            .prefix("outrigger-postgres-")
+            .tempdir()
+            .map_err(|error| Error::io("create a temporary directory", &error))?;
+        if let Some((user, group)) = run_as {
+            chown(directory.path(), Some(user), Some(group))
+                .map_err(|error| Error::path("hand over", directory.path(), &error))?;
+        }
+        let data = directory.path().join("data");
+        initialise(&initdb, &data, run_as)?;
+
+        let fsync = match durability {
+            Durability::ProcessCrash => "fsync=off",
+            Durability::PowerLoss => "fsync=on",
+        };
+        let arguments = [
+            postgres.to_string_lossy().into_owned(),
+            "-D".to_owned(),
+            data.to_string_lossy().into_owned(),
+            "-k".to_owned(),
+            directory.path().to_string_lossy().into_owned(),
+            "-h".to_owned(),
+            "127.0.0.1".to_owned(),
+            "-p".to_owned(),
+            port.to_string(),
+            "-c".to_owned(),
+            fsync.to_owned(),
+            "-c".to_owned(),
+            format!("max_connections={CONNECTIONS_MAX}"),
+        ];
+        // SIGINT is PostgreSQL's fast shutdown: it does not wait for its clients.
+        let server = Supervised::start("postgres", directory, "INT", run_as, arguments)?
+            .wait_until(is_ready)?;
+        Ok(Self {
+            url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            _server: server,
+        })
+    }
+
+    /// The maintenance database, as its superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl AsRef<str> for Postgres {
+    fn as_ref(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The same server and user, another database.
+pub(super) fn with_database(url: &str, database: &str) -> Result<String, Error> {
+    let (base, options) = url
+        .split_once('?')
+        .map_or((url, None), |(base, options)| (base, Some(options)));
+    let (server, _) = base.rsplit_once('/').ok_or_else(|| Error::Database {
+        url: url.to_owned(),
+        error: "the URL names no database".to_owned(),
+    })?;
+    Ok(match options {
+        Some(options) => format!("{server}/{database}?{options}"),
+        None => format!("{server}/{database}"),
+    })
+}
+
+fn program(name: &'static str) -> Result<PathBuf, Error> {
+    find_program(name, &debian_directories()).ok_or(Error::NotInstalled {
+        program: name,
+        searched: "/usr/lib/postgresql/*/bin",
+        package: "postgresql",
+        env: POSTGRES_URL_ENV,
+    })
+}
+
+/// Debian installs several versions side by side and puts none of them on PATH.
+fn debian_directories() -> Vec<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(DEBIAN_ROOT)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    versions.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Whom to become when this process is root.
+fn unprivileged() -> Result<Option<(u32, u32)>, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd")
+        .map_err(|error| Error::path("read", Path::new("/etc/passwd"), &error))?;
+    let ids = UNPRIVILEGED_USERS.iter().find_map(|wanted| {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let user = fields.nth(1)?.parse().ok()?;
+            let group = fields.next()?.parse().ok()?;
+            (name == *wanted).then_some((user, group))
+        })
+    });
+    ids.map(Some).ok_or_else(|| Error::Io {
+        doing: "look for a user to run PostgreSQL as".to_owned(),
+        error: format!("none of {UNPRIVILEGED_USERS:?} exists, and PostgreSQL refuses root"),
+    })
+}
+
+fn initialise(initdb: &Path, data: &Path, run_as: Option<(u32, u32)>) -> Result<(), Error> {
+    let mut command = Command::new(initdb);
+    command
+        .arg("--pgdata")
+        .arg(data)
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+        .args(["--no-locale", "--no-sync"])
+        .current_dir("/")
+        .stdin(Stdio::null());
+    if let Some((user, group)) = run_as {
+        command.uid(user).gid(group);
+    }
+    let output = command
+        .output()
+        .map_err(|error| Error::path("run", initdb, &error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Io {
+        doing: "initialise a PostgreSQL cluster".to_owned(),
+        error: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// The server's own lock file tells its state in the eighth line.
+fn is_ready(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("data/postmaster.pid")).is_ok_and(|file| {
+        file.lines()
+            .nth(7)
+            .is_some_and(|state| state.trim() == "ready")
+    })
+}
