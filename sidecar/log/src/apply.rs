@@ -1,0 +1,75 @@
+//! What the Raft group drives: the state that follows from the log.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::raft::{LogId, Membership, StoredMembership};
+use crate::wal::Position;
+
+/// A committed entry with a batch of commands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applied<'a> {
+    /// Term and index.
+    pub(crate) log_id: LogId,
+    /// Where the body starts in the write-ahead log of this node.
+    pub(crate) position: Position,
+    /// The encoded batch.
+    pub(crate) body: &'a Bytes,
+}
+
+/// The state machine under the Raft group.
+///
+/// It must be deterministic: no clock, no randomness, no iteration over hash maps. It is
+/// called for every entry in order of the index, without gaps, from one task at a time.
+pub(crate) trait Apply: Send + 'static {
+    /// The answer to one command.
+    type Outcome: Send + Sync + 'static;
+    /// A captured checkpoint.
+    type Checkpoint: Checkpoint;
+
+    /// The last entry that has been applied.
+    fn applied(&self) -> Option<LogId>;
+
+    /// The last membership that has been applied, as the state machine stores it.
+    fn membership(&self) -> StoredMembership;
+
+    /// Applies a batch and answers each of its commands, in order.
+    ///
+    /// An error stops the node: it means that the entry cannot be understood, and going on
+    /// would make this replica differ from the others.
+    fn apply(&mut self, entry: Applied<'_>) -> io::Result<Vec<Self::Outcome>>;
+
+    /// Takes note of an entry without content.
+    fn apply_blank(&mut self, log_id: LogId);
+
+    /// Takes note of a change of the membership.
+    fn apply_membership(&mut self, log_id: LogId, membership: Membership);
+
+    /// When the earliest delayed message is due. The leader then proposes to release it.
+    fn next_due_ms(&self) -> Option<u64>;
+
+    /// The time of the last applied batch, below which no later batch is stamped.
+    fn last_stamp_ms(&self) -> u64;
+
+    /// Captures what a checkpoint would write, cheaply; nothing when there is nothing new.
+    ///
+    /// Never called again before [`Apply::end_checkpoint`].
+    fn begin_checkpoint(&mut self) -> Option<Self::Checkpoint>;
+
+    /// The captured checkpoint was written, or could not be.
+    fn end_checkpoint(&mut self, written: bool);
+
+    /// Forgets everything, on disk too, so that the whole log is applied again.
+    fn reset(&mut self) -> io::Result<()>;
+}
+
+/// Derived state captured at one entry, to be written beside the running state machine.
+pub(crate) trait Checkpoint: Send + 'static {
+    /// The last entry that the checkpoint contains. The log must be durable up to here before
+    /// the checkpoint is written, so that derived state is never ahead of the log.
+    fn applied(&self) -> LogId;
+
+    /// Writes and syncs; blocking.
+    fn write(self) -> io::Result<()>;
+}
