@@ -1,0 +1,100 @@
+//! The default limits, each with its unit in its name.
+
+/// Largest body of one message.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest sum of all property names and values of one message.
+pub const PROPERTIES_BYTES_MAX: usize = 32 * 1024;
+/// Most properties of one message.
+pub const PROPERTIES_COUNT_MAX: usize = 128;
+/// Longest topic name.
+pub const TOPIC_CHARACTERS_MAX: usize = 127;
+/// Longest name of a producer group, a consumer group or a guard's scope.
+pub const GROUP_CHARACTERS_MAX: usize = 120;
+/// Longest id of a message.
+pub const MESSAGE_ID_CHARACTERS_MAX: usize = 128;
+/// Longest tag of a message.
+pub const TAG_CHARACTERS_MAX: usize = 128;
+/// Longest business key of a message.
+pub const KEY_CHARACTERS_MAX: usize = 128;
+/// Most business keys of one message.
+pub const KEYS_COUNT_MAX: usize = 16;
+/// Longest message group, the FIFO key.
+pub const MESSAGE_GROUP_CHARACTERS_MAX: usize = 128;
+/// Most messages or operations in one batch.
+pub const BATCH_COUNT_MAX: usize = 4_096;
+/// Farthest that a delivery can be put off.
+pub const DELAY_MS_MAX: u64 = 365 * DAY_MS;
+/// Most queues of one topic.
+pub const QUEUES_COUNT_MAX: u32 = 1_024;
+/// Queues of a topic unless it is created with another number.
+pub const QUEUES_COUNT_DEFAULT: u32 = 4;
+
+/// Most topics that one consumer subscribes to.
+pub const SUBSCRIPTIONS_COUNT_MAX: usize = 64;
+/// Most messages that one consumer may have outstanding.
+pub const CREDITS_COUNT_MAX: u32 = 65_536;
+/// Longest name of a consumer's instance.
+pub const INSTANCE_CHARACTERS_MAX: usize = 128;
+/// Longest tag filter of a subscription.
+pub const FILTER_CHARACTERS_MAX: usize = 4_096;
+/// Longest wait of one Receive call.
+pub const RECEIVE_WAIT_MS_MAX: u64 = 60_000;
+/// Messages that one Receive call asks for unless it says otherwise.
+pub const RECEIVE_COUNT_DEFAULT: u32 = 32;
+
+/// Shortest lease of a delivered message.
+pub const LEASE_MS_MIN: u64 = 1_000;
+/// Longest lease of a delivered message, and of a guard.
+pub const LEASE_MS_MAX: u64 = 12 * 60 * MINUTE_MS;
+/// Lease of a delivered message, and of a guard, unless asked for otherwise.
+pub const LEASE_MS_DEFAULT: u64 = 30_000;
+/// Deliveries before a message becomes a dead letter.
+pub const ATTEMPTS_COUNT_DEFAULT: u32 = 16;
+/// Most waits in a consumer group's retry table.
+pub const RETRY_DELAYS_COUNT_MAX: usize = 64;
+/// Waits before the second, third, ... delivery; the last one repeats.
+/// Apache RocketMQ's delay levels from the third on.
+pub const RETRY_DELAYS_MS_DEFAULT: [u64; 16] = [
+    10_000,
+    30_000,
+    MINUTE_MS,
+    2 * MINUTE_MS,
+    3 * MINUTE_MS,
+    4 * MINUTE_MS,
+    5 * MINUTE_MS,
+    6 * MINUTE_MS,
+    7 * MINUTE_MS,
+    8 * MINUTE_MS,
+    9 * MINUTE_MS,
+    10 * MINUTE_MS,
+    20 * MINUTE_MS,
+    30 * MINUTE_MS,
+    60 * MINUTE_MS,
+    120 * MINUTE_MS,
+];
+
+/// Longest key of a guard.
+pub const GUARD_KEY_BYTES_MAX: usize = 512;
+/// Longest token of a guard.
+pub const GUARD_TOKEN_CHARACTERS_MAX: usize = 64;
+/// Longest fingerprint of a guard.
+pub const GUARD_FINGERPRINT_BYTES_MAX: usize = 64;
+/// Largest result that a guard remembers.
+pub const GUARD_RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Shortest lease of a guard.
+pub const GUARD_LEASE_MS_MIN: u64 = 1;
+/// Shortest time that a guard's result or counter is remembered.
+pub const GUARD_TTL_MS_MIN: u64 = 1_000;
+/// Longest time that a guard's result or counter is remembered.
+pub const GUARD_TTL_MS_MAX: u64 = 365 * DAY_MS;
+/// How long a guard's result or counter is remembered unless asked for otherwise.
+pub const GUARD_TTL_MS_DEFAULT: u64 = 7 * DAY_MS;
+/// How long a fencing number outlives its last holder: twice the longest lease, so that a
+/// holder whose lease ran out meets a higher number, not a fresh record.
+pub const GUARD_FENCING_KEPT_MS: u64 = 2 * LEASE_MS_MAX;
+
+/// Longest reason that a person gives for a decision by hand.
+pub const REASON_CHARACTERS_MAX: usize = 1_024;
+
+const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
