@@ -1,4 +1,5 @@
 //! The Outrigger sidecar: a log store, check-back, guards and their gRPC edge in one
 //! process.
 
+pub mod check_back;
 pub mod edge;

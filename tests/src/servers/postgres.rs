@@ -25,6 +25,12 @@ pub enum Durability {
     PowerLoss,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Primary,
+    Standby,
+}
+
 /// A private PostgreSQL; stopped on drop.
 pub struct Postgres {
     url: String,
@@ -34,17 +40,29 @@ pub struct Postgres {
 impl Postgres {
     /// Initialises a cluster in a temporary directory, starts it, waits until it answers.
     pub fn start(durability: Durability) -> Result<Self, Error> {
-        let mut last = Self::start_on(port::free()?, durability);
+        Self::start_as(Role::Primary, durability)
+    }
+
+    /// Starts one that believes itself the standby of a primary that is never there:
+    /// readable, and refusing every write.
+    pub fn start_standby() -> Result<Self, Error> {
+        Self::start_as(Role::Standby, Durability::ProcessCrash)
+    }
+
+    fn start_as(role: Role, durability: Durability) -> Result<Self, Error> {
+        let mut last = Self::start_on(port::free()?, role, durability);
         for _ in 1..ATTEMPTS_MAX {
             match last {
-                Err(Error::NotStarted { .. }) => last = Self::start_on(port::free()?, durability),
+                Err(Error::NotStarted { .. }) => {
+                    last = Self::start_on(port::free()?, role, durability);
+                }
                 started => return started,
             }
         }
         last
     }
 
-    fn start_on(port: u16, durability: Durability) -> Result<Self, Error> {
+    fn start_on(port: u16, role: Role, durability: Durability) -> Result<Self, Error> {
         let initdb = program("initdb")?;
         let postgres = program("postgres")?;
         let run_as = unprivileged()?;
@@ -59,6 +77,10 @@ impl Postgres {
         let data = directory.path().join("data");
         initialise(&initdb, &data, run_as)?;
 
+        if role == Role::Standby {
+            let signal = data.join("standby.signal");
+            fs::write(&signal, "").map_err(|error| Error::path("write", &signal, &error))?;
+        }
         let fsync = match durability {
             Durability::ProcessCrash => "fsync=off",
             Durability::PowerLoss => "fsync=on",

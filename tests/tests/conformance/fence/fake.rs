@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger::check_back::fence::{FakeFence, FakeTransaction, FenceChecker};
+use uuid::Uuid;
+
+use super::{Application, Taken, conformance};
+
+impl Application for FakeFence {
+    type Transaction = FakeTransaction;
+
+    async fn start() -> anyhow::Result<Self> {
+        Ok(Self::new())
+    }
+
+    fn sidecar(&self) -> anyhow::Result<Arc<dyn FenceChecker>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    async fn begin(
+        &self,
+        id: Uuid,
+        payload: Option<&[u8]>,
+    ) -> anyhow::Result<Result<Self::Transaction, Taken>> {
+        let payload = payload.map(Bytes::copy_from_slice);
+        Ok(FakeFence::begin(self, id, payload).map_err(|_| Taken))
+    }
+
+    async fn commit(transaction: Self::Transaction) -> anyhow::Result<()> {
+        transaction.commit();
+        Ok(())
+    }
+
+    async fn rollback(transaction: Self::Transaction) -> anyhow::Result<()> {
+        drop(transaction);
+        Ok(())
+    }
+}
+
+conformance!(FakeFence);

@@ -1,0 +1,3 @@
+//! One suite per port, run on the fake and on every real implementation.
+
+mod fence;
