@@ -7,6 +7,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod apply;
+mod codec;
+pub mod command;
 mod raft;
 mod wal;
 

@@ -1,0 +1,226 @@
+//! Reading commands.
+
+use outrigger_core::half_message::Verdict;
+use outrigger_core::lease::Event;
+
+use super::batch::{Batch, VERSION};
+use super::encode::{event, flag, tag};
+use super::recorded::Span;
+use super::{
+    ConsumerGroupConfig, ConsumerGroupId, ProducerSequence, RecordedCommand, RecordedMessage,
+    StartFrom, TopicId, TransactionId,
+};
+use crate::codec::{CodecError, Reader};
+
+/// The shortest command: a tag and one number.
+const COMMAND_BYTES_MIN: usize = 2;
+/// The shortest message: topic, flags and an empty body's length.
+const MESSAGE_BYTES_MIN: usize = 3;
+/// The shortest replacement: its place and an empty body's length.
+const REPLACEMENT_BYTES_MIN: usize = 2;
+/// The shortest event: a tag and two numbers.
+const EVENT_BYTES_MIN: usize = 3;
+
+pub(super) fn batch(body: &[u8]) -> Result<Batch<'_>, CodecError> {
+    let mut reader = Reader::new(body);
+    let found = reader.u8()?;
+    if found != VERSION {
+        return Err(CodecError::Version {
+            found,
+            newest: VERSION,
+        });
+    }
+    let stamp_ms = reader.u64()?;
+    let count = reader.count("commands", COMMAND_BYTES_MIN)?;
+    let commands = several(count, || one(&mut reader))?;
+    reader.finish()?;
+    Ok(Batch { stamp_ms, commands })
+}
+
+/// Grows with what is really there, so that a forged count costs nothing.
+fn several<T>(
+    count: usize,
+    mut read: impl FnMut() -> Result<T, CodecError>,
+) -> Result<Vec<T>, CodecError> {
+    const AT_ONCE: usize = 4_096;
+    let mut all = Vec::with_capacity(count.min(AT_ONCE));
+    for _ in 0..count {
+        all.push(read()?);
+    }
+    Ok(all)
+}
+
+fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
+    match reader.u8()? {
+        tag::CREATE_TOPIC => Ok(RecordedCommand::CreateTopic {
+            name: reader.text("topic")?,
+            queues: reader.number_u32("queues")?,
+        }),
+        tag::CREATE_CONSUMER_GROUP => Ok(RecordedCommand::CreateConsumerGroup {
+            name: reader.text("consumer_group")?,
+            config: group_config(reader)?,
+        }),
+        tag::SEND => {
+            let sequence = match reader.u8()? {
+                0 => None,
+                1 => Some(producer_sequence(reader)?),
+                value => return Err(unknown("sequence", value)),
+            };
+            let message = message(reader)?;
+            Ok(RecordedCommand::Send { message, sequence })
+        }
+        tag::SKIP_SEQUENCE => producer_sequence(reader).map(RecordedCommand::SkipSequence),
+        tag::PREPARE => prepare(reader),
+        tag::RESOLVE => Ok(RecordedCommand::Resolve {
+            id: transaction(reader)?,
+            verdict: verdict(reader)?,
+            replacements: replacements(reader)?,
+        }),
+        tag::PARK => Ok(RecordedCommand::Park {
+            id: transaction(reader)?,
+        }),
+        tag::DECIDE => Ok(RecordedCommand::Decide {
+            id: transaction(reader)?,
+            verdict: verdict(reader)?,
+            replacements: replacements(reader)?,
+            reason: reader.text("reason")?,
+        }),
+        tag::RESUME => Ok(RecordedCommand::Resume {
+            id: transaction(reader)?,
+            reason: reader.text("reason")?,
+        }),
+        tag::PROGRESS => Ok(RecordedCommand::Progress {
+            group: ConsumerGroupId(reader.number_u32("group")?),
+            topic: TopicId(reader.number_u32("topic")?),
+            queue: reader.number_u32("queue")?,
+            events: {
+                let count = reader.count("events", EVENT_BYTES_MIN)?;
+                several(count, || queue_event(reader))?
+            },
+        }),
+        tag::DEAD_LETTER => Ok(RecordedCommand::DeadLetter {
+            group: ConsumerGroupId(reader.number_u32("group")?),
+            topic: TopicId(reader.number_u32("topic")?),
+            queue: reader.number_u32("queue")?,
+            offset: reader.number("offset")?,
+        }),
+        tag::GUARD => Ok(RecordedCommand::Guard {
+            scope: reader.text("scope")?,
+            key: reader.bytes("key")?,
+            input: super::guard_input::decode(reader)?,
+        }),
+        tag::DUE => Ok(RecordedCommand::Due {
+            until_ms: reader.number("until_ms")?,
+        }),
+        value => Err(unknown("command", value)),
+    }
+}
+
+fn unknown(field: &'static str, value: u8) -> CodecError {
+    CodecError::Unknown {
+        field,
+        value: u64::from(value),
+    }
+}
+
+fn prepare<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
+    let id = transaction(reader)?;
+    let producer_group = reader.text("producer_group")?;
+    let fingerprint = reader.u128()?;
+    let count = reader.count("messages", MESSAGE_BYTES_MIN)?;
+    Ok(RecordedCommand::Prepare {
+        id,
+        producer_group,
+        fingerprint,
+        messages: several(count, || message(reader))?,
+    })
+}
+
+fn transaction(reader: &mut Reader<'_>) -> Result<TransactionId, CodecError> {
+    reader.u128().map(TransactionId)
+}
+
+fn producer_sequence(reader: &mut Reader<'_>) -> Result<ProducerSequence, CodecError> {
+    Ok(ProducerSequence {
+        producer: reader.u128()?,
+        epoch: reader.number_u32("epoch")?,
+        sequence: reader.number("sequence")?,
+    })
+}
+
+fn message(reader: &mut Reader<'_>) -> Result<RecordedMessage, CodecError> {
+    let topic = TopicId(reader.number_u32("topic")?);
+    let flags = reader.u8()?;
+    if flags & !flag::ALL != 0 {
+        return Err(unknown("message flags", flags));
+    }
+    let has = |flag| flags & flag != 0;
+    Ok(RecordedMessage {
+        topic,
+        key_hash: if has(flag::KEY) { reader.u64()? } else { 0 },
+        tag_hash: if has(flag::TAG) { reader.u32()? } else { 0 },
+        deliver_at_ms: if has(flag::DELAYED) {
+            reader.number("deliver_at_ms")?
+        } else {
+            0
+        },
+        from_fence: has(flag::FROM_FENCE),
+        span: span(reader)?,
+    })
+}
+
+fn span(reader: &mut Reader<'_>) -> Result<Span, CodecError> {
+    let stored = reader.bytes("stored")?;
+    let fits = |value| {
+        u32::try_from(value).map_err(|_| CodecError::Overflow {
+            field: "place of a message",
+        })
+    };
+    Ok(Span {
+        offset: fits(reader.position() - stored.len())?,
+        length: fits(stored.len())?,
+    })
+}
+
+fn replacements(reader: &mut Reader<'_>) -> Result<Vec<(u32, Span)>, CodecError> {
+    let count = reader.count("replacements", REPLACEMENT_BYTES_MIN)?;
+    several(count, || Ok((reader.number_u32("message")?, span(reader)?)))
+}
+
+pub(crate) fn group_config(reader: &mut Reader<'_>) -> Result<ConsumerGroupConfig, CodecError> {
+    let start_from = match reader.u8()? {
+        0 => StartFrom::First,
+        1 => StartFrom::Last,
+        value => return Err(unknown("start_from", value)),
+    };
+    let max_attempts = reader.number_u32("max_attempts")?;
+    let count = reader.count("retry_delays_ms", 1)?;
+    Ok(ConsumerGroupConfig {
+        start_from,
+        max_attempts,
+        retry_delays_ms: several(count, || reader.number("retry_delays_ms"))?,
+    })
+}
+
+pub(crate) fn verdict(reader: &mut Reader<'_>) -> Result<Verdict, CodecError> {
+    match reader.u8()? {
+        1 => Ok(Verdict::Commit),
+        2 => Ok(Verdict::Rollback),
+        value => Err(unknown("verdict", value)),
+    }
+}
+
+fn queue_event(reader: &mut Reader<'_>) -> Result<Event, CodecError> {
+    match reader.u8()? {
+        event::ACKED => Ok(Event::Acked {
+            first: reader.number("first")?,
+            last: reader.number("last")?,
+        }),
+        event::RETRY => Ok(Event::Retry {
+            offset: reader.number("offset")?,
+            attempt: reader.number_u32("attempt")?,
+            visible_at_ms: reader.number("visible_at_ms")?,
+        }),
+        value => Err(unknown("event", value)),
+    }
+}

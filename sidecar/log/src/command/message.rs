@@ -1,0 +1,35 @@
+//! What is stored of a message, and what tells a repeated message from a new one.
+
+use bytes::Bytes;
+
+use super::TopicId;
+
+/// One message on its way into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Where it goes.
+    pub topic: TopicId,
+    /// Hash (xxh3) of the message group; 0 when no order is asked for. Messages with the
+    /// same hash get into the same queue, in the order in which they came.
+    pub key_hash: u64,
+    /// Hash of the tag; 0 when there is none.
+    pub tag_hash: u32,
+    /// Not visible before this instant, in milliseconds since the Unix epoch; 0 is now.
+    pub deliver_at_ms: u64,
+    /// The body is not in `stored` but comes from the fence: committing the transaction
+    /// takes a replacement for this message.
+    pub from_fence: bool,
+    /// The encoded message, which the log does not look into.
+    pub stored: Bytes,
+}
+
+/// Marks one operation of a producer, so that a repetition of it is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerSequence {
+    /// The producer's id.
+    pub producer: u128,
+    /// Grows when a producer with the same id starts anew; older ones are refused.
+    pub epoch: u32,
+    /// 1 for the first operation of an epoch, then one more each time, without gaps.
+    pub sequence: u64,
+}

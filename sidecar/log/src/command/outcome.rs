@@ -1,0 +1,179 @@
+//! The answer to a command.
+
+use outrigger_core::{guard, half_message};
+
+use super::{ConsumerGroupId, TopicId, TransactionId};
+
+/// What came of one command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The topic exists.
+    Topic(TopicId),
+    /// The consumer group exists.
+    ConsumerGroup(ConsumerGroupId),
+    /// The message is visible.
+    Sent {
+        /// Its queue.
+        queue: u32,
+        /// Its place in the queue.
+        offset: u64,
+    },
+    /// The message is stored and becomes visible when it is due.
+    Scheduled,
+    /// This operation of the producer was done before; nothing was stored again.
+    Duplicate,
+    /// The transaction's messages are stored.
+    Prepared {
+        /// The same transaction was prepared before; nothing was stored again.
+        repeated: bool,
+    },
+    /// The verdict is recorded.
+    Resolved {
+        /// The same verdict was recorded before; nothing was delivered again.
+        repeated: bool,
+    },
+    /// The transaction is set aside.
+    Parked,
+    /// The transaction is back in check-back.
+    Resumed,
+    /// Done; there is nothing to say about it.
+    Applied,
+    /// What the guard said.
+    Guard(guard::Outcome),
+    /// Refused; nothing changed.
+    Refused(Refusal),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such topic.
+    #[error("topic {} does not exist", .0.0)]
+    UnknownTopic(TopicId),
+    /// No such queue.
+    #[error("topic {} has no queue {queue}: it has {queues}", topic.0)]
+    UnknownQueue {
+        /// The topic.
+        topic: TopicId,
+        /// The queue asked for.
+        queue: u32,
+        /// How many the topic has.
+        queues: u32,
+    },
+    /// No such consumer group.
+    #[error("consumer group {} does not exist", .0.0)]
+    UnknownGroup(ConsumerGroupId),
+    /// A queue holds no message at this offset.
+    #[error("queue {queue} of topic {} has no offset {offset}", topic.0)]
+    UnknownOffset {
+        /// The topic.
+        topic: TopicId,
+        /// The queue.
+        queue: u32,
+        /// The offset asked for.
+        offset: u64,
+    },
+    /// The number of queues is out of bounds.
+    #[error("queues is {queues}, it must be 1 to {limit}")]
+    QueuesOutOfBounds {
+        /// The number asked for.
+        queues: u32,
+        /// The most that are allowed.
+        limit: u32,
+    },
+    /// No such transaction: it was never prepared, or its verdict is no longer kept.
+    #[error("transaction {0} does not exist")]
+    TransactionNotFound(TransactionId),
+    /// The transaction is resolved with the opposite verdict.
+    #[error("transaction {id} is already resolved: {recorded:?}")]
+    TransactionContradiction {
+        /// The transaction.
+        id: TransactionId,
+        /// The verdict that stands.
+        recorded: half_message::Verdict,
+    },
+    /// The transaction is resolved and cannot be set aside any more.
+    #[error("transaction {id} is already resolved: {recorded:?}")]
+    TransactionResolved {
+        /// The transaction.
+        id: TransactionId,
+        /// The verdict that stands.
+        recorded: half_message::Verdict,
+    },
+    /// The transaction was prepared with other content.
+    #[error("transaction {0} was prepared with other content")]
+    TransactionContentDiffers(TransactionId),
+    /// Only a parked transaction can be resumed.
+    #[error("transaction {0} is not parked")]
+    TransactionNotParked(TransactionId),
+    /// A transaction needs at least one message.
+    #[error("transaction {0} has no messages")]
+    TransactionEmpty(TransactionId),
+    /// The body of a message comes from the fence, and it did not come with the commit.
+    #[error("message {message} of transaction {id} has no body: it comes from the fence")]
+    PayloadMissing {
+        /// The transaction.
+        id: TransactionId,
+        /// The place of the message in the transaction.
+        message: u32,
+    },
+    /// A replacement for a message that the transaction does not have.
+    #[error("transaction {id} has no message {message}: it has {messages}")]
+    UnknownMessage {
+        /// The transaction.
+        id: TransactionId,
+        /// The place that was named.
+        message: u32,
+        /// How many messages the transaction has.
+        messages: u32,
+    },
+    /// A sequence number was left out.
+    #[error("sequence is {got}, the next one is {expected}")]
+    SequenceGap {
+        /// The next number of this producer.
+        expected: u64,
+        /// The number that came.
+        got: u64,
+    },
+    /// A newer producer with the same id has taken over.
+    #[error("the producer's epoch is {epoch}, the current one is {current}")]
+    StaleEpoch {
+        /// The epoch that came.
+        epoch: u32,
+        /// The epoch that stands.
+        current: u32,
+    },
+    /// Too many producers are being remembered.
+    #[error("more than {limit} producers are active")]
+    TooManyProducers {
+        /// The most that are remembered.
+        limit: u64,
+    },
+    /// Too many transactions wait for their verdict.
+    #[error("more than {limit} transactions are unresolved")]
+    TooManyUnresolved {
+        /// The most that may wait.
+        limit: u64,
+    },
+    /// Too many messages wait until they are due.
+    #[error("more than {limit} messages are delayed")]
+    TooManyDelayed {
+        /// The most that may wait.
+        limit: u64,
+    },
+    /// Too many topics.
+    #[error("more than {limit} topics")]
+    TooManyTopics {
+        /// The most that there can be.
+        limit: u32,
+    },
+    /// Too many consumer groups.
+    #[error("more than {limit} consumer groups")]
+    TooManyGroups {
+        /// The most that there can be.
+        limit: u32,
+    },
+    /// The guard's machine refused the step.
+    #[error("guard: {0}")]
+    Guard(String),
+}

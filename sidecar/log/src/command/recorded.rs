@@ -1,0 +1,87 @@
+//! A command as it stands in an entry: borrowed from the entry's body, and with the place
+//! of each message in it instead of the message itself.
+
+use outrigger_core::{guard, half_message, lease};
+
+use super::{ConsumerGroupConfig, ConsumerGroupId, ProducerSequence, TopicId, TransactionId};
+
+/// Where a message's stored bytes stand in an entry's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+}
+
+/// A [`super::NewMessage`] without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedMessage {
+    pub(crate) topic: TopicId,
+    pub(crate) key_hash: u64,
+    pub(crate) tag_hash: u32,
+    pub(crate) deliver_at_ms: u64,
+    pub(crate) from_fence: bool,
+    pub(crate) span: Span,
+}
+
+/// A [`super::Command`] as it stands in an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RecordedCommand<'a> {
+    CreateTopic {
+        name: &'a str,
+        queues: u32,
+    },
+    CreateConsumerGroup {
+        name: &'a str,
+        config: ConsumerGroupConfig,
+    },
+    Send {
+        message: RecordedMessage,
+        sequence: Option<ProducerSequence>,
+    },
+    SkipSequence(ProducerSequence),
+    Prepare {
+        id: TransactionId,
+        producer_group: &'a str,
+        fingerprint: u128,
+        messages: Vec<RecordedMessage>,
+    },
+    Resolve {
+        id: TransactionId,
+        verdict: half_message::Verdict,
+        replacements: Vec<(u32, Span)>,
+    },
+    Park {
+        id: TransactionId,
+    },
+    Decide {
+        id: TransactionId,
+        verdict: half_message::Verdict,
+        replacements: Vec<(u32, Span)>,
+        reason: &'a str,
+    },
+    Resume {
+        id: TransactionId,
+        reason: &'a str,
+    },
+    Progress {
+        group: ConsumerGroupId,
+        topic: TopicId,
+        queue: u32,
+        events: Vec<lease::Event>,
+    },
+    DeadLetter {
+        group: ConsumerGroupId,
+        topic: TopicId,
+        queue: u32,
+        offset: u64,
+    },
+    Guard {
+        scope: &'a str,
+        key: &'a [u8],
+        input: guard::Input,
+    },
+    /// Delayed messages that are due become visible. Proposed by the leader itself.
+    Due {
+        until_ms: u64,
+    },
+}
