@@ -1,1 +1,62 @@
-//! Outrigger.
+//! The client of Outrigger, the transactional messaging sidecar.
+//!
+//! - [`Client`] connects to the sidecar next to the service.
+//! - [`Producer`] sends messages, plainly or bound to a local database transaction
+//!   ([`transaction`]): delivered if and only if that transaction commits.
+//! - [`consumer`] receives them; [`inbox`] and [`guard`] make an effect happen once, however
+//!   often its message arrives.
+//! - [`migrations`] has the tables that this needs in the application's database.
+//!
+//! ```no_run
+//! # #[cfg(feature = "sqlite")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use outrigger_sdk::{Client, Message, migrations};
+//!
+//! let pool = sqlx::SqlitePool::connect("sqlite://orders.db").await?;
+//! migrations::sqlite().run(&pool).await?;
+//!
+//! let client = Client::connect("http://127.0.0.1:7070").await?;
+//! let producer = client.producer("order-service");
+//! producer
+//!     .transaction()
+//!     .message(Message::new("orders", "17").tag("created"))
+//!     .run(&pool, async |tx| {
+//!         sqlx::query("INSERT INTO orders (id) VALUES (17)").execute(&mut **tx).await?;
+//!         Ok(())
+//!     })
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `postgres`, `sqlite`: the local database, through sqlx.
+
+pub mod admin;
+pub mod check_back;
+mod client;
+pub mod consumer;
+pub mod database;
+pub mod fence;
+pub mod guard;
+pub mod inbox;
+mod message;
+pub mod migrations;
+mod producer;
+pub mod publish;
+mod reconnect;
+mod refusal;
+mod stop;
+pub mod transaction;
+mod verdict;
+
+pub use client::{Client, ConnectError};
+pub use consumer::ConsumerBuilder;
+pub use database::LocalDatabase;
+pub use message::Message;
+pub use producer::Producer;
+pub use publish::PublishOptions;
+pub use refusal::Refusal;
+pub use stop::Stop;
+pub use verdict::Verdict;

@@ -1,0 +1,62 @@
+//! What differs between the databases.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::future::Future;
+
+use sqlx::{Pool, Transaction};
+use uuid::Uuid;
+
+/// A database that can hold the fence and the inbox: [`sqlx::Postgres`] with the feature
+/// `postgres`, [`sqlx::Sqlite`] with the feature `sqlite`.
+pub trait LocalDatabase: sqlx::Database + sealed::Dialect {}
+
+/// A row of the fence: the decision and the payload.
+pub(crate) type FenceRow = (String, Option<Vec<u8>>);
+
+pub(crate) mod sealed {
+    use super::{FenceRow, Future, Pool, Transaction, Uuid};
+
+    /// The statements, each in the dialect of its database.
+    pub trait Dialect: sqlx::Database {
+        /// Begins a transaction that will write.
+        fn begin(
+            pool: &Pool<Self>,
+        ) -> impl Future<Output = Result<Transaction<'static, Self>, sqlx::Error>> + Send;
+
+        /// Plain insert of the decision `commit`; a duplicate key is a unique violation.
+        fn insert_commit(
+            connection: &mut Self::Connection,
+            id: Uuid,
+            producer_group: &str,
+        ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+        /// Writes the payload into the transaction's own fence row.
+        fn write_payload(
+            connection: &mut Self::Connection,
+            id: Uuid,
+            payload: &[u8],
+        ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+        /// Inserts the decision `rollback` unless there is one, and returns what is there
+        /// now for good.
+        fn decide(
+            pool: &Pool<Self>,
+            id: Uuid,
+            producer_group: &str,
+        ) -> impl Future<Output = Result<FenceRow, sqlx::Error>> + Send;
+
+        /// True when the message was not in the inbox yet.
+        fn insert_inbox(
+            connection: &mut Self::Connection,
+            consumer: &str,
+            message_id: &str,
+        ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+        /// Whether a failed COMMIT has certainly not committed.
+        fn is_certainly_not_committed(error: &sqlx::Error) -> bool;
+    }
+}

@@ -1,0 +1,103 @@
+use sqlx::{PgConnection, Pool, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::{FenceRow, LocalDatabase, sealed::Dialect};
+
+const INSERT_COMMIT: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'commit', $2)";
+const INSERT_ROLLBACK: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'rollback', $2) ON CONFLICT DO NOTHING";
+const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = $1::uuid";
+const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = $2 WHERE id = $1::uuid";
+const INSERT_INBOX: &str =
+    "INSERT INTO outrigger_inbox (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// Under a stricter level the insert of a decision would fail, instead of seeing that
+/// somebody else was first.
+const BEGIN_DECIDE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
+const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '2s'";
+
+impl LocalDatabase for Postgres {}
+
+impl Dialect for Postgres {
+    async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
+        pool.begin().await
+    }
+
+    async fn insert_commit(
+        connection: &mut PgConnection,
+        id: Uuid,
+        producer_group: &str,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(INSERT_COMMIT)
+            .bind(id.to_string())
+            .bind(producer_group)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_payload(
+        connection: &mut PgConnection,
+        id: Uuid,
+        payload: &[u8],
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(WRITE_PAYLOAD)
+            .bind(id.to_string())
+            .bind(payload)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn decide(
+        pool: &Pool<Self>,
+        id: Uuid,
+        producer_group: &str,
+    ) -> Result<FenceRow, sqlx::Error> {
+        let mut transaction = pool.begin_with(BEGIN_DECIDE).await?;
+        sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await?;
+        sqlx::query(STATEMENT_TIMEOUT)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(INSERT_ROLLBACK)
+            .bind(id.to_string())
+            .bind(producer_group)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        // A statement of its own, so that its snapshot contains whatever the insert met.
+        sqlx::query_as(SELECT)
+            .bind(id.to_string())
+            .fetch_one(pool)
+            .await
+    }
+
+    async fn insert_inbox(
+        connection: &mut PgConnection,
+        consumer: &str,
+        message_id: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(INSERT_INBOX)
+            .bind(consumer)
+            .bind(message_id)
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// An answer of the server to COMMIT means that it did not commit, except where it only
+    /// says that the connection or the server is going away: connection exceptions (08),
+    /// statement completion unknown (40003), operator intervention (57, which includes
+    /// giving up the wait for a standby after the local commit), system and internal errors
+    /// (58, XX).
+    fn is_certainly_not_committed(error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            Some("40003") => false,
+            Some(code) => !["08", "57", "58", "XX"]
+                .iter()
+                .any(|class| code.starts_with(class)),
+            None => false,
+        }
+    }
+}
