@@ -3,3 +3,4 @@
 
 pub mod check_back;
 pub mod edge;
+pub mod guards;

@@ -1,3 +1,4 @@
 //! One suite per port, run on the fake and on every real implementation.
 
 mod fence;
+mod guard;

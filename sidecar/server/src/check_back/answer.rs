@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::Error;
+use super::Undecided;
 
 /// What one check found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,17 +16,17 @@ pub enum Answer {
     /// Somebody was asked and could not tell; ask again later.
     Unknown {
         /// Why not.
-        why: Error,
+        why: Undecided,
     },
     /// Nobody could be asked; this is no attempt.
     Unreachable {
         /// Why not.
-        why: Error,
+        why: Undecided,
     },
 }
 
-impl From<Error> for Answer {
-    fn from(why: Error) -> Self {
+impl From<Undecided> for Answer {
+    fn from(why: Undecided) -> Self {
         if why.is_unreachable() {
             Self::Unreachable { why }
         } else {
@@ -35,8 +35,8 @@ impl From<Error> for Answer {
     }
 }
 
-impl From<Result<Self, Error>> for Answer {
-    fn from(result: Result<Self, Error>) -> Self {
+impl From<Result<Self, Undecided>> for Answer {
+    fn from(result: Result<Self, Undecided>) -> Self {
         result.unwrap_or_else(Self::from)
     }
 }

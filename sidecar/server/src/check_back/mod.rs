@@ -6,8 +6,9 @@
 //! "Unknown" never decides anything, and no number of unknown answers ever does.
 
 mod answer;
-mod error;
+
 pub mod fence;
+mod undecided;
 
 pub use answer::Answer;
-pub use error::Error;
+pub use undecided::Undecided;

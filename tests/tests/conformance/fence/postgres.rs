@@ -6,7 +6,7 @@ use std::{
 use anyhow::Context as _;
 use futures::future::join_all;
 use outrigger::check_back::{
-    Answer, Error,
+    Answer, Undecided,
     fence::{self, FenceChecker},
 };
 use outrigger_tests::servers::{Durability, Postgres, fresh_database};
@@ -113,7 +113,7 @@ async fn stuck_transactions_do_not_hold_up_a_thousand_others() -> anyhow::Result
             matches!(
                 answer,
                 Answer::Unknown {
-                    why: Error::Locked { .. }
+                    why: Undecided::Locked { .. }
                 }
             ),
             "{answer:?}"
@@ -211,7 +211,7 @@ async fn a_server_that_is_gone_is_unreachable() -> anyhow::Result<()> {
         matches!(
             answer,
             Answer::Unreachable {
-                why: Error::Connect { .. }
+                why: Undecided::Connect { .. }
             }
         )
     };
@@ -231,7 +231,7 @@ async fn a_standby_is_refused() -> anyhow::Result<()> {
     let sidecar = fence::for_url(server.url())?;
     match sidecar.check(Uuid::now_v7(), PRODUCER_GROUP).await {
         Answer::Unreachable {
-            why: Error::NotPrimary { .. },
+            why: Undecided::NotPrimary { .. },
         } => Ok(()),
         answer => panic!("{answer:?}"),
     }

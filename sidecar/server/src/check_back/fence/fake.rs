@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use uuid::Uuid;
 
-use super::{super::Error, Answer, FenceChecker};
+use super::{super::Undecided, Answer, FenceChecker};
 
 const DATABASE: &str = "fake";
 
@@ -56,7 +56,7 @@ impl FakeFence {
             Row::Committed { payload } => Answer::Commit {
                 payload: payload.clone(),
             },
-            Row::Held { .. } => Answer::from(Error::Locked {
+            Row::Held { .. } => Answer::from(Undecided::Locked {
                 database: DATABASE.to_owned(),
                 limit_ms: 0,
             }),

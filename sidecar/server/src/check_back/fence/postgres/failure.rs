@@ -4,21 +4,21 @@ use std::{error::Error as _, io::ErrorKind};
 
 use tokio_postgres::error::SqlState;
 
-use super::{super::super::Error, options::PostgresOptions};
+use super::{super::super::Undecided, options::PostgresOptions};
 
 /// An error while connecting: nothing has been asked yet.
-pub(super) fn on_connect(database: &str, error: &tokio_postgres::Error) -> Error {
+pub(super) fn on_connect(database: &str, error: &tokio_postgres::Error) -> Undecided {
     let database = database.to_owned();
     if refused_as_read_only(error) {
-        return Error::NotPrimary { database };
+        return Undecided::NotPrimary { database };
     }
     if error.code().is_some_and(is_about_the_table) {
-        return Error::NoFenceTable {
+        return Undecided::NoFenceTable {
             database,
             message: message(error),
         };
     }
-    Error::Connect {
+    Undecided::Connect {
         database,
         message: message(error),
     }
@@ -29,34 +29,34 @@ pub(super) fn on_statement(
     options: &PostgresOptions,
     lock_timeout_ms: u64,
     error: &tokio_postgres::Error,
-) -> Error {
+) -> Undecided {
     let database = options.database.clone();
     let Some(code) = error.code() else {
-        return Error::ConnectionLost { target: database };
+        return Undecided::ConnectionLost { target: database };
     };
     if *code == SqlState::LOCK_NOT_AVAILABLE {
-        return Error::Locked {
+        return Undecided::Locked {
             database,
             limit_ms: lock_timeout_ms,
         };
     }
     let message = message(error);
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return Error::NotPrimary { database };
+        return Undecided::NotPrimary { database };
     }
     if is_about_the_table(code) {
-        return Error::NoFenceTable { database, message };
+        return Undecided::NoFenceTable { database, message };
     }
     // Cancelled (57014) is in the class of shutdowns, but it is a matter of this check.
     let cancelled = *code == SqlState::QUERY_CANCELED;
     let code = code.code().to_owned();
     match code.get(..2) {
-        Some("08" | "53" | "57" | "58" | "XX") if !cancelled => Error::OutOfOrder {
+        Some("08" | "53" | "57" | "58" | "XX") if !cancelled => Undecided::OutOfOrder {
             database,
             code,
             message,
         },
-        _ => Error::Statement {
+        _ => Undecided::Statement {
             database,
             code,
             message,
@@ -65,10 +65,10 @@ pub(super) fn on_statement(
 }
 
 /// Whether the next check on the same connection may well succeed.
-pub(super) fn is_passing(error: &Error) -> bool {
+pub(super) fn is_passing(error: &Undecided) -> bool {
     match error {
-        Error::Locked { .. } => true,
-        Error::Statement { code, .. } => [
+        Undecided::Locked { .. } => true,
+        Undecided::Statement { code, .. } => [
             SqlState::QUERY_CANCELED,
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::T_R_DEADLOCK_DETECTED,

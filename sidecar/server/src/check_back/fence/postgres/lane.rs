@@ -5,7 +5,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use super::{super::super::Error, options::PostgresOptions, session::Session};
+use super::{super::super::Undecided, options::PostgresOptions, session::Session};
 
 /// A place for one connection, made when it is needed and again when it was lost.
 pub(super) struct Lane {
@@ -21,7 +21,7 @@ enum State {
     /// each of them would wait for another connection attempt.
     Failed {
         at: Instant,
-        error: Error,
+        error: Undecided,
     },
 }
 
@@ -35,7 +35,7 @@ impl Lane {
     }
 
     /// The connection, made now if there is none.
-    pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
+    pub(super) async fn session(&self) -> Result<Arc<Session>, Undecided> {
         let pause = Duration::from_millis(self.options.reconnect_pause_ms);
         let mut state = self.state.lock().await;
         match &*state {

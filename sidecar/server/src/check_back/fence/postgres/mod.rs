@@ -20,7 +20,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{super::Error, Answer, FenceChecker};
+use super::{super::Undecided, Answer, FenceChecker};
 use lane::Lane;
 pub use options::PostgresOptions;
 
@@ -61,23 +61,23 @@ impl PostgresFence {
         }
     }
 
-    async fn decide(&self, id: Uuid, producer_group: &str) -> Result<Answer, Error> {
+    async fn decide(&self, id: Uuid, producer_group: &str) -> Result<Answer, Undecided> {
         // Never closed, so the only error is none.
         let _place = self.in_flight.acquire().await;
         match self.ask(self.quick_lane(), id, producer_group).await {
-            Err(Error::Locked { .. }) => self.ask_patiently(id, producer_group).await,
+            Err(Undecided::Locked { .. }) => self.ask_patiently(id, producer_group).await,
             answered => answered,
         }
     }
 
-    async fn ask_patiently(&self, id: Uuid, producer_group: &str) -> Result<Answer, Error> {
+    async fn ask_patiently(&self, id: Uuid, producer_group: &str) -> Result<Answer, Undecided> {
         for (place, lane) in &self.patient {
             match place.try_acquire() {
                 Ok(_place) => return self.ask(Some(lane), id, producer_group).await,
                 Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {}
             }
         }
-        Err(Error::Locked {
+        Err(Undecided::Locked {
             database: self.options.database.clone(),
             limit_ms: self.options.quick_lock_timeout_ms,
         })
@@ -89,9 +89,9 @@ impl PostgresFence {
         lane: Option<&Lane>,
         id: Uuid,
         producer_group: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, Undecided> {
         let limit_ms = self.options.answer_timeout_ms;
-        let timed_out = || Error::TimedOut {
+        let timed_out = || Undecided::TimedOut {
             target: self.options.database.clone(),
             limit_ms,
         };

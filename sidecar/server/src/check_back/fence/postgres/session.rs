@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 use uuid::Uuid;
 
 use super::{
-    super::{super::Error, Answer},
+    super::{super::Undecided, Answer},
     failure,
     options::PostgresOptions,
 };
@@ -37,20 +37,23 @@ impl Session {
     pub(super) async fn connect(
         options: Arc<PostgresOptions>,
         lock_timeout_ms: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Undecided> {
         let limit = Duration::from_millis(options.connect_timeout_ms);
         let database = options.database.clone();
         timeout(limit, Self::establish(options, lock_timeout_ms))
             .await
             .unwrap_or_else(|_elapsed| {
-                Err(Error::Connect {
+                Err(Undecided::Connect {
                     database,
                     message: format!("no answer within {} ms", limit.as_millis()),
                 })
             })
     }
 
-    async fn establish(options: Arc<PostgresOptions>, lock_timeout_ms: u64) -> Result<Self, Error> {
+    async fn establish(
+        options: Arc<PostgresOptions>,
+        lock_timeout_ms: u64,
+    ) -> Result<Self, Undecided> {
         let refused = |error| failure::on_connect(&options.database, &error);
         let (client, connection) = options.config.connect(NoTls).await.map_err(refused)?;
         // The connection's error reaches whoever is waiting for an answer.
@@ -77,7 +80,7 @@ impl Session {
 
     /// One check. The statements are two transactions: the second one must see what was
     /// committed while the first one waited.
-    pub(super) async fn decide(&self, id: Uuid, producer_group: &str) -> Result<Answer, Error> {
+    pub(super) async fn decide(&self, id: Uuid, producer_group: &str) -> Result<Answer, Undecided> {
         let inserted = self
             .client
             .execute(&self.insert, &[&id, &producer_group])
@@ -105,7 +108,7 @@ impl Session {
                 payload: payload.map(Bytes::from),
             }),
             "rollback" => Ok(Answer::Rollback),
-            _ => Err(Error::BadDecision {
+            _ => Err(Undecided::BadDecision {
                 database: self.options.database.clone(),
                 transaction_id: id,
                 value: decision,
@@ -113,7 +116,7 @@ impl Session {
         }
     }
 
-    fn failure(&self, error: &tokio_postgres::Error) -> Error {
+    fn failure(&self, error: &tokio_postgres::Error) -> Undecided {
         let failure = failure::on_statement(&self.options, self.lock_timeout_ms, error);
         // A missing table or a server that became read-only may be mended later on, but a
         // prepared statement, or this connection, may never notice.
@@ -139,7 +142,7 @@ async fn configure(
     client: &Client,
     options: &PostgresOptions,
     lock_timeout_ms: u64,
-) -> Result<(), Error> {
+) -> Result<(), Undecided> {
     // A rollback that the database forgets after a crash would not be definite, so a
     // weaker default is raised; a stronger one stays.
     let settings = format!(
@@ -162,7 +165,7 @@ async fn configure(
     if in_recovery == Some("f") {
         Ok(())
     } else {
-        Err(Error::NotPrimary {
+        Err(Undecided::NotPrimary {
             database: options.database.clone(),
         })
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    super::{super::Error, Answer},
+    super::{super::Undecided, Answer},
     failure,
     options::SqliteOptions,
 };
@@ -39,7 +39,7 @@ pub(super) async fn decide(
     connection: &mut SqliteConnection,
     questions: &mut Vec<Question>,
     options: &SqliteOptions,
-) -> Result<(), Error> {
+) -> Result<(), Undecided> {
     let failed = |error| failure::on_statement(options, &error);
     // A row that is there is committed, and a decision never changes.
     let decided = read(connection, questions).await.map_err(failed)?;
@@ -139,8 +139,8 @@ fn decision(row: &SqliteRow, id: Uuid, options: &SqliteOptions) -> Answer {
     }
 }
 
-fn bad_decision(options: &SqliteOptions, id: Uuid, value: &str) -> Error {
-    Error::BadDecision {
+fn bad_decision(options: &SqliteOptions, id: Uuid, value: &str) -> Undecided {
+    Undecided::BadDecision {
         database: options.database.clone(),
         transaction_id: id,
         value: value.to_owned(),

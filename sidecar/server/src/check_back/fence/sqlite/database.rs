@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::{
-    super::super::Error,
+    super::super::Undecided,
     batch::{self, Question},
     failure,
     options::SqliteOptions,
@@ -47,7 +47,7 @@ impl Database {
             Err(error) => Some(error),
         };
         let Some(failure) = failure else { return };
-        if !matches!(failure, Error::Locked { .. }) {
+        if !matches!(failure, Undecided::Locked { .. }) {
             self.open = None;
         }
         for question in questions.drain(..) {
@@ -55,7 +55,7 @@ impl Database {
         }
     }
 
-    async fn connection(&mut self) -> Result<(&mut SqliteConnection, &SqliteOptions), Error> {
+    async fn connection(&mut self) -> Result<(&mut SqliteConnection, &SqliteOptions), Undecided> {
         let identity = self.identity()?;
         let open = match self.open.take() {
             Some(open) if open.identity == identity => open,
@@ -64,7 +64,7 @@ impl Database {
         Ok((&mut self.open.insert(open).connection, &self.options))
     }
 
-    async fn connect(&self, identity: Identity) -> Result<Open, Error> {
+    async fn connect(&self, identity: Identity) -> Result<Open, Undecided> {
         let connection = SqliteConnection::connect_with(&self.options.connect)
             .await
             .map_err(|error| failure::on_connect(&self.options, &error))?;
@@ -78,7 +78,7 @@ impl Database {
         })
     }
 
-    fn identity(&self) -> Result<Identity, Error> {
+    fn identity(&self) -> Result<Identity, Undecided> {
         fs::metadata(&self.options.file)
             .map(|metadata| Identity {
                 device: metadata.dev(),
@@ -87,8 +87,8 @@ impl Database {
             .map_err(|error| self.cannot_open(&error.to_string()))
     }
 
-    fn cannot_open(&self, message: &str) -> Error {
-        Error::Connect {
+    fn cannot_open(&self, message: &str) -> Undecided {
+        Undecided::Connect {
             database: self.options.database.clone(),
             message: message.to_owned(),
         }

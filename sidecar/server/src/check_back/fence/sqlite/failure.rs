@@ -1,6 +1,6 @@
 //! What SQLite's errors mean for a check. None of them ever decides.
 
-use super::{super::super::Error, options::SqliteOptions};
+use super::{super::super::Undecided, options::SqliteOptions};
 
 // https://www.sqlite.org/rescode.html
 const ERROR: u32 = 1;
@@ -17,10 +17,10 @@ const NOTADB: u32 = 26;
 const PRIMARY_MASK: u32 = 0xff;
 
 /// An error while opening the file: nothing has been asked yet.
-pub(super) fn on_connect(options: &SqliteOptions, error: &sqlx::Error) -> Error {
+pub(super) fn on_connect(options: &SqliteOptions, error: &sqlx::Error) -> Undecided {
     match on_statement(options, error) {
-        locked @ Error::Locked { .. } => locked,
-        _ => Error::Connect {
+        locked @ Undecided::Locked { .. } => locked,
+        _ => Undecided::Connect {
             database: options.database.clone(),
             message: error.to_string(),
         },
@@ -28,10 +28,10 @@ pub(super) fn on_connect(options: &SqliteOptions, error: &sqlx::Error) -> Error 
 }
 
 /// An error of a statement, or of the commit.
-pub(super) fn on_statement(options: &SqliteOptions, error: &sqlx::Error) -> Error {
+pub(super) fn on_statement(options: &SqliteOptions, error: &sqlx::Error) -> Undecided {
     let database = options.database.clone();
     let sqlx::Error::Database(answer) = error else {
-        return Error::ConnectionLost { target: database };
+        return Undecided::ConnectionLost { target: database };
     };
     let message = answer.message().to_owned();
     let code = answer
@@ -39,19 +39,19 @@ pub(super) fn on_statement(options: &SqliteOptions, error: &sqlx::Error) -> Erro
         .and_then(|code| code.parse::<u32>().ok())
         .unwrap_or(ERROR);
     match code & PRIMARY_MASK {
-        BUSY | LOCKED => Error::Locked {
+        BUSY | LOCKED => Undecided::Locked {
             database,
             limit_ms: options.busy_timeout_ms(),
         },
-        READONLY => Error::NotPrimary { database },
+        READONLY => Undecided::NotPrimary { database },
         // What cannot be prepared: the table is not there or is another one.
-        ERROR => Error::NoFenceTable { database, message },
-        PERM | IOERR | CORRUPT | FULL | CANTOPEN | NOTADB => Error::OutOfOrder {
+        ERROR => Undecided::NoFenceTable { database, message },
+        PERM | IOERR | CORRUPT | FULL | CANTOPEN | NOTADB => Undecided::OutOfOrder {
             database,
             code: code.to_string(),
             message,
         },
-        _ => Error::Statement {
+        _ => Undecided::Statement {
             database,
             code: code.to_string(),
             message,

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{super::Error, Answer, FenceChecker};
+use super::{super::Undecided, Answer, FenceChecker};
 use batch::Question;
 use database::Database;
 pub use options::SqliteOptions;
@@ -40,14 +40,14 @@ impl SqliteFence {
         }
     }
 
-    async fn ask(&self, id: Uuid, producer_group: &str) -> Result<Answer, Error> {
+    async fn ask(&self, id: Uuid, producer_group: &str) -> Result<Answer, Undecided> {
         let (answer, answered) = oneshot::channel();
         let question = Question {
             id,
             producer_group: producer_group.to_owned(),
             answer,
         };
-        let lost = || Error::ConnectionLost {
+        let lost = || Undecided::ConnectionLost {
             target: self.database.clone(),
         };
         self.questions.send(question).await.map_err(|_| lost())?;

@@ -1,6 +1,6 @@
 /// Why a check did not decide.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum Undecided {
     /// A transaction that has not ended holds the fence row (SQLite: the database).
     #[error(
         "{database}: the local transaction is still running; gave up its lock after {limit_ms} ms"
@@ -104,7 +104,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl Undecided {
     /// Whether nobody could be asked at all, so that no attempt was made.
     pub fn is_unreachable(&self) -> bool {
         match self {

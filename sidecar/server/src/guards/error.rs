@@ -1,0 +1,52 @@
+/// Why a guard gave no answer. A guard that cannot be asked is never taken for free.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The configured URL is not usable.
+    #[error("guards.redis_url is not usable: {message}")]
+    Url {
+        /// What is wrong.
+        message: String,
+    },
+    /// A call named a backend that this sidecar has not been configured for.
+    #[error("guards in {backend} are not configured; set guards.redis_url")]
+    NotConfigured {
+        /// Which one.
+        backend: &'static str,
+    },
+    /// Redis cannot be reached, is starting, or is not the primary. The call may or may not
+    /// have happened; repeat it with the same token.
+    #[error("Redis at {server} is not available: {message}")]
+    Unavailable {
+        /// Where.
+        server: String,
+        /// What the system or Redis said.
+        message: String,
+    },
+    /// No answer in time. The call may or may not have happened; repeat it with the same
+    /// token.
+    #[error("Redis at {server} did not answer within {limit_ms} ms")]
+    TimedOut {
+        /// Where.
+        server: String,
+        /// How long the call waited.
+        limit_ms: u64,
+    },
+    /// Redis refused: out of memory, no permission, or a key of another kind.
+    #[error("Redis at {server} refused: {message}")]
+    Refused {
+        /// Where.
+        server: String,
+        /// Redis' words.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later on.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::TimedOut { .. } => true,
+            Self::Url { .. } | Self::NotConfigured { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
