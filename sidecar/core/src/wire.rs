@@ -1,21 +1,21 @@
 //! Reading and writing the compact binary form of durable records: little-endian
 //! integers and length-prefixed bytes.
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf, BufMut as _, Bytes};
 
 /// The bytes end before the record does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Short;
 
-pub(crate) fn get_u8(from: &mut Bytes) -> Result<u8, Short> {
+pub(crate) fn get_u8(from: &mut impl Buf) -> Result<u8, Short> {
     from.try_get_u8().map_err(|_| Short)
 }
 
-pub(crate) fn get_u32(from: &mut Bytes) -> Result<u32, Short> {
+pub(crate) fn get_u32(from: &mut impl Buf) -> Result<u32, Short> {
     from.try_get_u32_le().map_err(|_| Short)
 }
 
-pub(crate) fn get_u64(from: &mut Bytes) -> Result<u64, Short> {
+pub(crate) fn get_u64(from: &mut impl Buf) -> Result<u64, Short> {
     from.try_get_u64_le().map_err(|_| Short)
 }
 
