@@ -6,9 +6,10 @@
 //! "Unknown" never decides anything, and no number of unknown answers ever does.
 
 mod answer;
-
+pub mod callback;
 pub mod fence;
 mod undecided;
 
 pub use answer::Answer;
+pub use callback::{CallbackHub, CallbackOptions, Question};
 pub use undecided::Undecided;

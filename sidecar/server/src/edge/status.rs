@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, collections::HashMap, fmt};
 
+use outrigger_core::name;
 use outrigger_proto::stored;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -71,6 +72,30 @@ fn shortened(value: &str) -> String {
     }
     let start: String = value.chars().take(ECHOED_CHARS_MAX).collect();
     format!("\"{start}\"… ({} bytes)", value.len())
+}
+
+impl From<name::Error> for Failure {
+    fn from(error: name::Error) -> Self {
+        let message = error.to_string();
+        let failure =
+            |field| Self::new(Code::InvalidArgument, "ILLEGAL_NAME", message).with("field", field);
+        match error {
+            name::Error::Empty { field } => failure(field).with("limit", "at least 1 character"),
+            name::Error::TooLong {
+                field,
+                characters,
+                limit,
+            } => failure(field)
+                .with("value", format_args!("{characters} characters"))
+                .with("limit", format_args!("at most {limit} characters")),
+            name::Error::Illegal { field, character } => {
+                failure(field).with("value", character).with(
+                    "limit",
+                    "letters a-z and A-Z, digits, `_`, `-`, `%` and `.`",
+                )
+            }
+        }
+    }
 }
 
 impl From<Failure> for Status {

@@ -15,13 +15,7 @@ use uuid::Uuid;
 
 use super::{Application, PRODUCER_GROUP, Taken, conformance};
 
-const SCHEMA: &str = "CREATE TABLE outrigger_transaction (
-    id uuid NOT NULL PRIMARY KEY,
-    decision text NOT NULL CHECK (decision IN ('commit', 'rollback')),
-    producer_group text NOT NULL,
-    payload bytea NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
-)";
+const SCHEMA: &str = include_str!("../../../../migrations/postgres/1_transaction.sql");
 
 struct PostgresApplication {
     url: String,

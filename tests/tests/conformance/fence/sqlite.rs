@@ -13,13 +13,7 @@ use uuid::Uuid;
 
 use super::{Application, PRODUCER_GROUP, Taken, conformance};
 
-const SCHEMA: &str = "CREATE TABLE outrigger_transaction (
-    id text NOT NULL PRIMARY KEY,
-    decision text NOT NULL CHECK (decision IN ('commit', 'rollback')),
-    producer_group text NOT NULL,
-    payload BLOB NULL,
-    created_at integer NOT NULL DEFAULT 0
-)";
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/1_transaction.sql");
 
 struct SqliteApplication {
     directory: TempDir,
