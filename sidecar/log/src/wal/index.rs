@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::group::{Disorder, Group, Slot};
+use super::record::Noted;
+use super::seal::{self, GroupTable, Range, Seal, Table};
+
+/// Where to look for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// In the segment being written.
+    Active(Slot),
+    /// In the table of this full segment.
+    Sealed(u32),
+}
+
+/// A full segment: where its table is, and which entries of which groups lie in it.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub(super) table_offset: u32,
+    pub(super) ranges: BTreeMap<u32, Range>,
+    /// The table, as long as it is not in its file.
+    pub(super) unwritten: Option<Arc<Table>>,
+}
+
+/// Where everything is.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) groups: BTreeMap<u32, Group>,
+    pub(super) sealed: BTreeMap<u32, Sealed>,
+}
+
+impl Index {
+    /// Takes note of a record that starts at this offset of the segment being written.
+    pub(super) fn note(&mut self, record: &Noted, offset: u32) -> Result<(), Disorder> {
+        let group = self.groups.entry(record.group).or_default();
+        let cut_before = group.cut_from;
+        group.note(record, offset)?;
+        if group.cut_from != cut_before
+            && let Some(next) = group.cut_from
+        {
+            cut(&mut self.sealed, record.group, next);
+        }
+        Ok(())
+    }
+
+    /// Everything that is there has been synced.
+    pub(super) fn all_durable(&mut self) {
+        for group in self.groups.values_mut() {
+            group.durable = group.last;
+        }
+    }
+
+    /// How many entries lie in the segment being written.
+    pub(super) fn active_entries(&self) -> usize {
+        self.groups.values().map(|group| group.slots.len()).sum()
+    }
+
+    /// The bodies of the table and the seal with which the segment being written ends.
+    pub(super) fn seal_bodies(&self, table_offset: u32) -> (Bytes, Bytes) {
+        let table = seal::encode_table(&self.groups);
+        (table, seal::encode_seal(table_offset, &self.groups))
+    }
+
+    /// The segment being written is full: what lies in it is found through its table now.
+    pub(super) fn seal_active(&mut self, segment: u32, table_offset: u32) {
+        let mut ranges = BTreeMap::new();
+        let mut table = Table::new();
+        for (id, group) in &mut self.groups {
+            let end = group.first + group.slots.len() as u64;
+            let first = group.first;
+            let slots = std::mem::take(&mut group.slots).into();
+            ranges.insert(*id, Range { first, end });
+            table.insert(*id, GroupTable { first, slots });
+            group.first = end;
+            group.cut_from = None;
+        }
+        let sealed = Sealed {
+            table_offset,
+            ranges,
+            unwritten: Some(Arc::new(table)),
+        };
+        self.sealed.insert(segment, sealed);
+    }
+
+    /// Takes over what the seal of a full segment says, in order of the segments.
+    pub(super) fn load(&mut self, segment: u32, seal: Seal) {
+        let mut ranges = BTreeMap::new();
+        for (id, (mut group, range)) in seal.groups {
+            if let Some(next) = group.cut_from.take() {
+                cut(&mut self.sealed, id, next);
+            }
+            group.durable = group.last;
+            group.first = range.end;
+            self.groups.insert(id, group);
+            ranges.insert(id, range);
+        }
+        let sealed = Sealed {
+            table_offset: seal.table_offset,
+            ranges,
+            unwritten: None,
+        };
+        self.sealed.insert(segment, sealed);
+    }
+
+    /// Where the entry is, when there is one of this index.
+    pub(super) fn locate(&self, group: u32, index: u64) -> Option<Location> {
+        let known = self.groups.get(&group)?;
+        if known.is_purged(index) || known.last.is_none_or(|last| last.index < index) {
+            return None;
+        }
+        if let Some(slot) = known.slot(index) {
+            return Some(Location::Active(slot));
+        }
+        let holds = |sealed: &Sealed| {
+            let range = sealed.ranges.get(&group);
+            range.is_some_and(|range| range.first <= index && index < range.end)
+        };
+        let mut newest_first = self.sealed.iter().rev();
+        let found = newest_first.find(|(_, sealed)| holds(sealed));
+        found.map(|(segment, _)| Location::Sealed(*segment))
+    }
+}
+
+/// Entries from this index on that lie in full segments are gone.
+fn cut(sealed: &mut BTreeMap<u32, Sealed>, group: u32, next: u64) {
+    for segment in sealed.values_mut() {
+        if let Some(range) = segment.ranges.get_mut(&group) {
+            range.end = range.end.min(next.max(range.first));
+        }
+    }
+}

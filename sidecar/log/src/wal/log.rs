@@ -1,0 +1,295 @@
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+
+use super::disk::Disk;
+use super::error::WalOpenError;
+use super::group::{EntryId, Group, Vote};
+use super::index::Index;
+use super::preparer::Preparer;
+use super::reader::Reader;
+use super::record::{Kind, RECORD_HEADER_BYTES, Record};
+use super::recovery::{self, Recovered};
+use super::shared::{OnFatal, Shared};
+use super::state::{Flushed, Item, Plan, State};
+use super::tail_cache::{StoredEntry, TailCache};
+use super::writer::{BATCH_BYTES_MAX, Writer};
+use super::{WalOptions, lock};
+
+/// Where torn ends of the log are kept, inside the log's directory.
+const QUARANTINE: &str = "quarantine";
+
+/// An entry to append.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEntry {
+    pub(crate) kind: Kind,
+    pub(crate) id: EntryId,
+    pub(crate) body: Bytes,
+}
+
+/// The write-ahead log of a node.
+pub(crate) struct Wal {
+    shared: Arc<Shared>,
+    reader: Reader,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Wal {
+    /// Opens the log in a directory, or begins a new one there. Blocking.
+    pub(crate) fn open(
+        directory: &Path,
+        options: WalOptions,
+        disk: Arc<dyn Disk>,
+        on_fatal: OnFatal,
+    ) -> Result<Self, WalOpenError> {
+        let quarantine = directory.join(QUARANTINE);
+        let created = std::fs::create_dir_all(&quarantine);
+        recovery::io(&quarantine, "creating", created)?;
+        recovery::io(directory, "syncing", disk.sync_directory(directory))?;
+        let recovered = recovery::recover(&*disk, directory, &quarantine, &options)?;
+        let preparer = Preparer::new(Arc::clone(&disk), directory.to_owned(), options.owner);
+        let state = state_of(
+            recovered.index,
+            recovered.active.plan,
+            recovered.next_offset,
+        );
+        let shared = Arc::new(Shared {
+            options,
+            directory: directory.to_owned(),
+            disk,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            tail: Mutex::new(TailCache::new(options.tail_cache_bytes_max)),
+            preparer,
+            on_fatal,
+        });
+        let reader = Reader::new(Arc::clone(&shared));
+        let wal = Self {
+            shared,
+            reader,
+            threads: Mutex::default(),
+        };
+        let active = wal.plan(recovered.active, recovered.prepared);
+        wal.start(active).map_err(|source| WalOpenError::Io {
+            action: "starting the threads of",
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(wal)
+    }
+
+    /// Decides which segment follows the active one, and hands over those that are prepared.
+    fn plan(&self, active: recovery::Found, prepared: Vec<recovery::Found>) -> recovery::Found {
+        let next = active.plan.sequence + 1;
+        let mut plan = None;
+        for found in prepared {
+            if found.plan.sequence == next {
+                plan = Some(found.plan);
+                self.shared.preparer.put_ready(next, found.file);
+            }
+        }
+        let plan = plan.unwrap_or_else(|| self.shared.following(next));
+        lock(&self.shared.state).next = plan;
+        active
+    }
+
+    fn start(&self, active: recovery::Found) -> io::Result<()> {
+        let writer = Writer::new(Arc::clone(&self.shared), active.plan.sequence, active.file);
+        let shared = Arc::clone(&self.shared);
+        let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let mut threads = lock(&self.threads);
+        threads.push(spawn("wal-writer").spawn(move || writer.run())?);
+        threads.push(spawn("wal-preparer").spawn(move || shared.preparer.run())?);
+        Ok(())
+    }
+
+    /// Appends entries; they can be read when this returns, and are durable when `flushed` is
+    /// called.
+    pub(crate) fn append(
+        &self,
+        group: u32,
+        entries: impl IntoIterator<Item = NewEntry>,
+        flushed: Flushed,
+    ) -> io::Result<()> {
+        let mut state = lock(&self.shared.state);
+        for entry in entries {
+            let record = Record {
+                group,
+                kind: entry.kind,
+                term: entry.id.term,
+                index: entry.id.index,
+                body: entry.body.clone(),
+            };
+            check_size(&record)?;
+            let place = state.push(record, |sequence| self.shared.following(sequence))?;
+            lock(&self.shared.tail).push(
+                group,
+                StoredEntry {
+                    kind: entry.kind,
+                    term: entry.id.term,
+                    index: entry.id.index,
+                    position: place.plus(RECORD_HEADER_BYTES),
+                    body: entry.body,
+                },
+            );
+        }
+        state.queue.push_back(Item::Flushed(flushed));
+        drop(state);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Records whom the group's node has voted for.
+    pub(crate) fn save_vote(&self, group: u32, vote: Vote, flushed: Flushed) -> io::Result<()> {
+        let mark: &'static [u8] = if vote.committed { &[1] } else { &[0] };
+        let id = EntryId {
+            term: vote.term,
+            index: vote.node,
+        };
+        self.push(group, Kind::Vote, id, mark, Some(flushed))
+    }
+
+    /// Remembers how far the group has committed. Written with the next batch, or soon: it
+    /// says nothing that is not known without it, and is not worth a sync of its own.
+    pub(crate) fn save_committed(&self, group: u32, committed: EntryId) {
+        let mut state = lock(&self.shared.state);
+        state.lazy.insert(group, committed);
+        if state.writer_asleep {
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Cuts off the entries after one, or all of them.
+    pub(crate) fn truncate(&self, group: u32, after: Option<EntryId>) -> io::Result<()> {
+        let all = EntryId { term: 0, index: 0 };
+        let mark: &'static [u8] = if after.is_none() { &[1] } else { &[] };
+        self.push(group, Kind::Truncate, after.unwrap_or(all), mark, None)?;
+        let next = after.map_or(0, |id| id.index + 1);
+        lock(&self.shared.tail).truncate(group, next);
+        Ok(())
+    }
+
+    /// Forgets the entries up to one.
+    pub(crate) fn purge(&self, group: u32, upto: EntryId, flushed: Flushed) -> io::Result<()> {
+        self.push(group, Kind::Purge, upto, &[], Some(flushed))?;
+        lock(&self.shared.tail).purge(group, upto.index);
+        Ok(())
+    }
+
+    fn push(
+        &self,
+        group: u32,
+        kind: Kind,
+        id: EntryId,
+        mark: &'static [u8],
+        flushed: Option<Flushed>,
+    ) -> io::Result<()> {
+        let record = Record {
+            group,
+            kind,
+            term: id.term,
+            index: id.index,
+            body: Bytes::from_static(mark),
+        };
+        let mut state = lock(&self.shared.state);
+        state.push(record, |sequence| self.shared.following(sequence))?;
+        state.queue.extend(flushed.map(Item::Flushed));
+        drop(state);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Whom the group's node has voted for.
+    pub(crate) fn vote(&self, group: u32) -> Option<Vote> {
+        self.of_group(group, |group| group.vote)
+    }
+
+    /// How far the group is known to have committed.
+    pub(crate) fn committed(&self, group: u32) -> Option<EntryId> {
+        let lazy = lock(&self.shared.state).lazy.get(&group).copied();
+        lazy.or_else(|| self.of_group(group, |group| group.committed))
+    }
+
+    /// Up to where the group's entries have been forgotten.
+    pub(crate) fn purged(&self, group: u32) -> Option<EntryId> {
+        self.of_group(group, |group| group.purged)
+    }
+
+    /// The group's last entry, or what was forgotten last when there is none.
+    pub(crate) fn last(&self, group: u32) -> Option<EntryId> {
+        self.of_group(group, |group| group.last)
+    }
+
+    /// The group's last entry that is durable.
+    pub(crate) fn durable(&self, group: u32) -> Option<EntryId> {
+        self.of_group(group, |group| group.durable)
+    }
+
+    fn of_group<T>(&self, group: u32, what: impl Fn(&Group) -> Option<T>) -> Option<T> {
+        lock(&self.shared.state)
+            .index
+            .groups
+            .get(&group)
+            .and_then(what)
+    }
+
+    /// For reading.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// True while the next segment cannot be prepared, for lack of space or another reason.
+    pub(crate) fn no_space(&self) -> bool {
+        self.shared.preparer.no_space()
+    }
+
+    /// Bytes of records that are not durable yet.
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        lock(&self.shared.state).in_flight_bytes
+    }
+
+    /// Writes and syncs what is waiting, and stops. Blocking.
+    pub(crate) fn close(&self) {
+        lock(&self.shared.state).closing = true;
+        self.shared.work.notify_all();
+        self.shared.preparer.close();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn check_size(record: &Record) -> io::Result<()> {
+    let bytes = record.stored_bytes();
+    if bytes > BATCH_BYTES_MAX {
+        let message = format!("an entry of {bytes} bytes, the limit is {BATCH_BYTES_MAX}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(())
+}
+
+fn state_of(index: Index, active: Plan, next_offset: u32) -> State {
+    State {
+        index,
+        queue: std::collections::VecDeque::new(),
+        in_flight_bytes: 0,
+        active,
+        next_offset,
+        next: active,
+        lazy: std::collections::BTreeMap::new(),
+        writer_asleep: false,
+        failed: None,
+        closing: false,
+    }
+}

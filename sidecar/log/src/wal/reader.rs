@@ -1,0 +1,257 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::disk::DiskFile;
+use super::error::ReadError;
+use super::group::Slot;
+use super::index::Location;
+use super::record::{Kind, RECORD_HEADER_BYTES, RecordHeader};
+use super::seal::{self, Table};
+use super::segment;
+use super::shared::Shared;
+use super::tail_cache::{StoredEntry, slice_of};
+use super::{Position, lock};
+
+/// Files that are kept open for reading.
+const OPEN_FILES_MAX: usize = 64;
+/// Tables of full segments that are kept in memory, 4 MiB each at most.
+const TABLES_MAX: usize = 2;
+/// Entries read from files that are kept, because what follows is likely to be read next.
+const COLD_ENTRIES_MAX: usize = 8;
+const COLD_BYTES_MAX: usize = 8 << 20;
+
+/// Reads from the write-ahead log: from memory what is recent, from files what is not.
+///
+/// Entries read from files are verified as a whole, whatever part of them was asked for.
+/// Reading may block on the disk.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    cold: Arc<Cold>,
+}
+
+/// What was read from files.
+#[derive(Default)]
+struct Cold {
+    files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
+    tables: Mutex<VecDeque<(u32, Arc<Table>)>>,
+    entries: Mutex<VecDeque<StoredEntry>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            cold: Arc::default(),
+        }
+    }
+
+    /// The bytes at a position, which are a part of one entry's body.
+    ///
+    /// # Errors
+    ///
+    /// When no entry has so many bytes there, when the entry is damaged, or when its file
+    /// cannot be read.
+    pub fn read(&self, position: Position, length: u32) -> Result<Bytes, ReadError> {
+        if let Some(bytes) = lock(&self.shared.tail).bytes_at(position, length) {
+            return Ok(bytes);
+        }
+        self.read_cold(position, length)
+    }
+
+    /// What [`Reader::read`] finds for each, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first part that cannot be read.
+    pub fn read_all(
+        &self,
+        parts: impl IntoIterator<Item = (Position, u32)>,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let parts = parts.into_iter();
+        parts
+            .map(|(position, length)| self.read(position, length))
+            .collect()
+    }
+
+    /// An entry by index; none when the group has none, or none any more.
+    pub(crate) fn entry(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
+        if let Some(entry) = self.recent(group, index) {
+            return Ok(Some(entry));
+        }
+        let (location, active) = {
+            let state = lock(&self.shared.state);
+            (state.index.locate(group, index), state.active.sequence)
+        };
+        let (segment, slot) = match location {
+            None => return Ok(None),
+            Some(Location::Active(slot)) => (active, slot),
+            Some(Location::Sealed(segment)) => {
+                let table = self.table(segment)?;
+                let slot = table.get(&group).and_then(|table| table.slot(index));
+                let offset = 0;
+                (segment, slot.ok_or(ReadError::Corrupt { segment, offset })?)
+            }
+        };
+        let entry = self.read_slot(segment, slot, index)?;
+        Ok(Some(entry))
+    }
+
+    /// An entry by index, when it is among the newest.
+    pub(crate) fn recent(&self, group: u32, index: u64) -> Option<StoredEntry> {
+        lock(&self.shared.tail).entry(group, index).cloned()
+    }
+
+    fn read_cold(&self, position: Position, length: u32) -> Result<Bytes, ReadError> {
+        let read_before = lock(&self.cold.entries)
+            .iter()
+            .find_map(|entry| slice_of(entry, position, length));
+        if let Some(bytes) = read_before {
+            return Ok(bytes);
+        }
+        let not_found = ReadError::NotFound { position, length };
+        let Some((slot, index)) = self.slot_at(position)? else {
+            return Err(not_found);
+        };
+        let entry = self.read_slot(position.segment, slot, index)?;
+        let bytes = slice_of(&entry, position, length).ok_or(not_found)?;
+        self.keep(entry);
+        Ok(bytes)
+    }
+
+    /// The entry that this position is inside of, with its index.
+    fn slot_at(&self, position: Position) -> Result<Option<(Slot, u64)>, ReadError> {
+        {
+            let state = lock(&self.shared.state);
+            if state.active.sequence == position.segment {
+                let groups = state.index.groups.values();
+                return Ok(groups
+                    .filter_map(|group| {
+                        let after = group
+                            .slots
+                            .partition_point(|slot| slot.offset < position.offset);
+                        let place = after.checked_sub(1)?;
+                        Some((*group.slots.get(place)?, group.first + place as u64))
+                    })
+                    .max_by_key(|(slot, _)| slot.offset));
+            }
+            if !state.index.sealed.contains_key(&position.segment) {
+                return Ok(None);
+            }
+        }
+        let table = self.table(position.segment)?;
+        let found = table.values().filter_map(|group| {
+            let after = group
+                .slots
+                .partition_point(|slot| slot.offset < position.offset);
+            let place = after.checked_sub(1)?;
+            Some((*group.slots.get(place)?, group.first + place as u64))
+        });
+        Ok(found.max_by_key(|(slot, _)| slot.offset))
+    }
+
+    fn keep(&self, entry: StoredEntry) {
+        let mut entries = lock(&self.cold.entries);
+        entries.push_front(entry);
+        let mut bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
+        while entries.len() > COLD_ENTRIES_MAX || bytes > COLD_BYTES_MAX && entries.len() > 1 {
+            bytes -= entries.pop_back().map_or(0, |entry| entry.body.len());
+        }
+    }
+
+    fn read_slot(&self, segment: u32, slot: Slot, index: u64) -> Result<StoredEntry, ReadError> {
+        let corrupt = ReadError::Corrupt {
+            segment,
+            offset: slot.offset,
+        };
+        let (header, body) = self.record(segment, slot.offset, slot.length)?;
+        let is_entry = matches!(header.kind, Kind::Blank | Kind::Normal | Kind::Membership);
+        if !is_entry || header.term != slot.term || header.index != index {
+            return Err(corrupt);
+        }
+        let place = Position {
+            segment,
+            offset: slot.offset,
+        };
+        Ok(StoredEntry {
+            kind: header.kind,
+            term: header.term,
+            index,
+            position: place.plus(RECORD_HEADER_BYTES),
+            body,
+        })
+    }
+
+    /// A whole record, verified.
+    fn record(
+        &self,
+        segment: u32,
+        offset: u32,
+        length: u32,
+    ) -> Result<(RecordHeader, Bytes), ReadError> {
+        let file = self.file(segment)?;
+        let mut bytes = vec![0; (RECORD_HEADER_BYTES + length) as usize];
+        file.read_at(&mut bytes, u64::from(offset))
+            .map_err(|source| ReadError::Io { segment, source })?;
+        let header = RecordHeader::decode(&bytes)
+            .filter(|header| header.length == length && header.verify(&bytes, segment, offset))
+            .ok_or(ReadError::Corrupt { segment, offset })?;
+        Ok((
+            header,
+            Bytes::from(bytes).slice(RECORD_HEADER_BYTES as usize..),
+        ))
+    }
+
+    fn table(&self, segment: u32) -> Result<Arc<Table>, ReadError> {
+        let mut tables = lock(&self.cold.tables);
+        if let Some((_, table)) = tables.iter().find(|(of, _)| *of == segment) {
+            return Ok(Arc::clone(table));
+        }
+        let corrupt = |offset| ReadError::Corrupt { segment, offset };
+        let offset = {
+            let state = lock(&self.shared.state);
+            let sealed = state.index.sealed.get(&segment);
+            let sealed = sealed.ok_or_else(|| corrupt(0))?;
+            if let Some(table) = &sealed.unwritten {
+                return Ok(Arc::clone(table));
+            }
+            sealed.table_offset
+        };
+        let mut header = [0; RECORD_HEADER_BYTES as usize];
+        self.file(segment)?
+            .read_at(&mut header, u64::from(offset))
+            .map_err(|source| ReadError::Io { segment, source })?;
+        let header = RecordHeader::decode(&header)
+            .filter(|header| header.kind == Kind::Table)
+            .ok_or_else(|| corrupt(offset))?;
+        let (_, body) = self.record(segment, offset, header.length)?;
+        let table = Arc::new(seal::decode_table(&body).map_err(|_| corrupt(offset))?);
+        tables.push_front((segment, Arc::clone(&table)));
+        tables.truncate(TABLES_MAX);
+        Ok(table)
+    }
+
+    fn file(&self, segment: u32) -> Result<Arc<dyn DiskFile>, ReadError> {
+        let mut files = lock(&self.cold.files);
+        if let Some(file) = files.get(&segment) {
+            return Ok(Arc::clone(file));
+        }
+        let path = segment::path_of(&self.shared.directory, segment);
+        let opened = self.shared.disk.open(&path);
+        let file = opened.map_err(|source| ReadError::Io { segment, source })?;
+        if files.len() >= OPEN_FILES_MAX {
+            files.pop_first();
+        }
+        files.insert(segment, Arc::clone(&file));
+        Ok(file)
+    }
+}

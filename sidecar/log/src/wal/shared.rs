@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::group::EntryId;
+use super::preparer::Preparer;
+use super::state::{Plan, State};
+use super::tail_cache::TailCache;
+use super::{Position, WalOptions, lock};
+
+/// Called once when a write or a sync has failed. The real one does not return.
+pub(crate) type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
+
+/// What the handles and the threads of the log have in common.
+pub(super) struct Shared {
+    pub(super) options: WalOptions,
+    pub(super) directory: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) state: Mutex<State>,
+    pub(super) work: Condvar,
+    /// Locked after the state, where both are.
+    pub(super) tail: Mutex<TailCache>,
+    pub(super) preparer: Preparer,
+    pub(super) on_fatal: OnFatal,
+}
+
+impl Shared {
+    /// Decides on the segment with this sequence number and has it prepared.
+    pub(super) fn following(&self, sequence: u32) -> Plan {
+        let bytes = self.options.segment_bytes_of(sequence);
+        let plan = Plan { sequence, bytes };
+        self.preparer.order(plan);
+        plan
+    }
+
+    /// Gives the waiting commit positions their places.
+    pub(super) fn push_lazy(&self, state: &mut State) {
+        if let Err(error) = state.push_lazy(&mut |sequence| self.following(sequence)) {
+            tracing::warn!(%error, "a commit position was not written");
+        }
+    }
+
+    /// A sync has covered everything before this position.
+    pub(super) fn synced(&self, end: Position, bytes: u64, last: &BTreeMap<u32, EntryId>) {
+        let mut state = lock(&self.state);
+        state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
+        for (group, id) in last {
+            if let Some(group) = state.index.groups.get_mut(group) {
+                group.durable = Some(*id).min(group.last);
+            }
+        }
+        let (used, of) = (state.next_offset, state.active.bytes);
+        drop(state);
+        self.preparer.set_used(used, of);
+        lock(&self.tail).written(end);
+    }
+
+    /// The table of a full segment can be read from its file now.
+    pub(super) fn seal_written(&self, segment: u32) {
+        if let Some(sealed) = lock(&self.state).index.sealed.get_mut(&segment) {
+            sealed.unwritten = None;
+        }
+    }
+
+    pub(super) fn fatal(&self, error: &io::Error) {
+        tracing::error!(%error, "writing the log failed; it is unknown what is on disk");
+        (self.on_fatal)(error);
+    }
+
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.work
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits; true when the time ran out.
+    pub(super) fn wait_at_most<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let (state, result) = self
+            .work
+            .wait_timeout(state, time)
+            .unwrap_or_else(PoisonError::into_inner);
+        (state, result.timed_out())
+    }
+}
