@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::command::Outcome;
 use crate::raft::{LogId, Membership, StoredMembership};
 use crate::wal::Position;
 
@@ -23,8 +24,6 @@ pub(crate) struct Applied<'a> {
 /// It must be deterministic: no clock, no randomness, no iteration over hash maps. It is
 /// called for every entry in order of the index, without gaps, from one task at a time.
 pub(crate) trait Apply: Send + 'static {
-    /// The answer to one command.
-    type Outcome: Send + Sync + 'static;
     /// A captured checkpoint.
     type Checkpoint: Checkpoint;
 
@@ -38,7 +37,7 @@ pub(crate) trait Apply: Send + 'static {
     ///
     /// An error stops the node: it means that the entry cannot be understood, and going on
     /// would make this replica differ from the others.
-    fn apply(&mut self, entry: Applied<'_>) -> io::Result<Vec<Self::Outcome>>;
+    fn apply(&mut self, entry: Applied<'_>) -> io::Result<Vec<Outcome>>;
 
     /// Takes note of an entry without content.
     fn apply_blank(&mut self, log_id: LogId);

@@ -12,4 +12,4 @@ pub mod command;
 mod raft;
 mod wal;
 
-pub use wal::Position;
+pub use wal::{Position, ReadError, Reader, WalOpenError};

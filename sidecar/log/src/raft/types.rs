@@ -1,12 +1,22 @@
-use openraft::BasicNode;
+use std::fmt;
+
+use bytes::Bytes;
 use openraft::impls::leader_id_std;
+use openraft::raft::responder::Responder;
 use openraft::vote::RaftLeaderId;
+use openraft::{BasicNode, EntryPayload, OptionalSend, RaftTypeConfig};
+
+use crate::command::Outcome;
+use crate::wal::Position;
 
 /// Identifies a node of the cluster.
 pub(crate) type NodeId = u64;
 
+/// A candidate or leader: its term, and who it is.
+pub(crate) type LeaderId = leader_id_std::LeaderId<u64, NodeId>;
+
 /// A leader as entries name it. A term has at most one leader, so the term alone says who.
-pub(crate) type LeaderTerm = <leader_id_std::LeaderId<u64, NodeId> as RaftLeaderId>::Committed;
+pub(crate) type LeaderTerm = <LeaderId as RaftLeaderId>::Committed;
 
 /// Term and index of an entry.
 pub(crate) type LogId = openraft::LogId<LeaderTerm>;
@@ -16,3 +26,70 @@ pub(crate) type Membership = openraft::Membership<NodeId, BasicNode>;
 
 /// A membership and the entry that set it.
 pub(crate) type StoredMembership = openraft::StoredMembership<LeaderTerm, NodeId, BasicNode>;
+
+/// What the Raft group is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = Vec<Outcome>;
+    type NodeId = NodeId;
+    type Node = BasicNode;
+    type Term = u64;
+    type LeaderId = LeaderId;
+    type Vote = openraft::Vote<LeaderId>;
+    type Payload = EntryPayload<Proposal, NodeId, BasicNode>;
+    type Entry = openraft::Entry<LeaderTerm, Self::Payload>;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type Responder<T>
+        = Completion<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+/// The content of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proposal {
+    /// An encoded batch of commands.
+    pub(crate) body: Bytes,
+    /// Where the body is in the log of this node, once it is there.
+    pub(crate) position: Position,
+}
+
+impl Proposal {
+    /// Content that has no place in the log yet.
+    pub(crate) fn new(body: Bytes) -> Self {
+        Self {
+            body,
+            position: Position::default(),
+        }
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {}", self.body.len(), self.position)
+    }
+}
+
+/// What to do when a proposal was applied or refused. Dropped without a call when the node
+/// stops before.
+pub(crate) struct Completion<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Completion<T> {
+    pub(crate) fn new(complete: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(complete))
+    }
+}
+
+impl<T: Send + 'static> Responder<TypeConfig, T> for Completion<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
