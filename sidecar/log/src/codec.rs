@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let at = self.at;
         let taken = self.take(N)?;
         taken.try_into().map_err(|_| CodecError::Truncated { at })

@@ -9,7 +9,15 @@
 mod apply;
 mod codec;
 pub mod command;
+mod derived;
+mod queue_index;
 mod raft;
+mod read;
+mod state;
 mod wal;
 
+pub use derived::DerivedError;
+pub use queue_index::{IndexEntry, IndexError};
+pub use read::{Transaction, TransactionMessage, Unresolved};
+pub use state::{AuditAction, AuditEntry, ConsumerGroup, StateError, Topic};
 pub use wal::{Position, ReadError, Reader, WalOpenError};

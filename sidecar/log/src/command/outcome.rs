@@ -173,7 +173,12 @@ pub enum Refusal {
         /// The most that there can be.
         limit: u32,
     },
-    /// The guard's machine refused the step.
-    #[error("guard: {0}")]
-    Guard(String),
+    /// Scope and key of a guard are too long.
+    #[error("scope and key of the guard have {bytes} bytes, the limit is {limit}")]
+    GuardKeyTooLong {
+        /// Their length together.
+        bytes: usize,
+        /// The most that they may have.
+        limit: usize,
+    },
 }

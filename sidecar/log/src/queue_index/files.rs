@@ -1,0 +1,235 @@
+//! The files of all queues, in one directory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{ENTRIES_PER_FILE, ENTRY_BYTES, Entry, IndexError, OPEN_FILES_MAX};
+
+/// One file: a piece of one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId {
+    pub(super) topic: u32,
+    pub(super) queue: u32,
+    pub(super) number: u64,
+}
+
+impl FileId {
+    fn name(self) -> String {
+        let Self {
+            topic,
+            queue,
+            number,
+        } = self;
+        format!("{topic:010}-{queue:04}-{number:08}.index")
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(".index")?.split('-');
+        let id = Self {
+            topic: parts.next()?.parse().ok()?,
+            queue: parts.next()?.parse().ok()?,
+            number: parts.next()?.parse().ok()?,
+        };
+        (parts.next().is_none() && id.name() == name).then_some(id)
+    }
+}
+
+/// Files open for reading, by when they were last used.
+#[derive(Debug, Default)]
+struct Open {
+    files: HashMap<FileId, (Arc<File>, u64)>,
+    uses: u64,
+}
+
+/// Reads and writes the index's files.
+#[derive(Debug)]
+pub(crate) struct Files {
+    directory: PathBuf,
+    open: Mutex<Open>,
+}
+
+impl Files {
+    /// Opens the directory and makes it when it is not there.
+    pub(crate) fn open(directory: &Path) -> Result<Self, IndexError> {
+        let files = Self {
+            directory: directory.to_owned(),
+            open: Mutex::default(),
+        };
+        std::fs::create_dir_all(directory).map_err(|source| files.directory_error(source))?;
+        Ok(files)
+    }
+
+    /// Cuts every queue to what the checkpoint recorded: `next_offsets` by topic and queue.
+    ///
+    /// # Errors
+    ///
+    /// When there is less than the checkpoint recorded: the index is damaged.
+    pub(crate) fn truncate(
+        &self,
+        next_offsets: &BTreeMap<(u32, u32), u64>,
+    ) -> Result<(), IndexError> {
+        let found = self.list()?;
+        for (&(topic, queue), &next_offset) in next_offsets {
+            for number in 0..next_offset.div_ceil(ENTRIES_PER_FILE) {
+                let id = FileId {
+                    topic,
+                    queue,
+                    number,
+                };
+                let recorded_bytes = bytes_in_file(id, next_offset);
+                let found_bytes = found.get(&id).copied().unwrap_or(0);
+                if found_bytes < recorded_bytes {
+                    return Err(IndexError::Short {
+                        file: id.name(),
+                        found_bytes,
+                        recorded_bytes,
+                    });
+                }
+            }
+        }
+        for (id, found_bytes) in found {
+            let next_offset = next_offsets.get(&(id.topic, id.queue)).copied();
+            let recorded_bytes = bytes_in_file(id, next_offset.unwrap_or(0));
+            if recorded_bytes == 0 {
+                std::fs::remove_file(self.path(id)).map_err(|source| error(id, source))?;
+            } else if found_bytes > recorded_bytes {
+                self.writable(id)
+                    .and_then(|file| file.set_len(recorded_bytes))
+                    .map_err(|source| error(id, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads entries from `from` on, until `out` is full or the file ends.
+    pub(super) fn read(
+        &self,
+        topic: u32,
+        queue: u32,
+        from: u64,
+        count: usize,
+        mut each: impl FnMut(Entry),
+    ) -> Result<usize, IndexError> {
+        let id = file_of(topic, queue, from);
+        let place = from % ENTRIES_PER_FILE;
+        let left = usize::try_from(ENTRIES_PER_FILE - place).unwrap_or(usize::MAX);
+        let count = count.min(left);
+        let mut bytes = vec![0; count * ENTRY_BYTES];
+        self.readable(id)
+            .and_then(|file| file.read_exact_at(&mut bytes, place * ENTRY_BYTES as u64))
+            .map_err(|source| error(id, source))?;
+        let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
+        for entry in entries {
+            each(Entry::parse(entry));
+        }
+        Ok(count)
+    }
+
+    /// Writes entries that all belong in one file, from `from` on.
+    pub(super) fn write(&self, file: &File, from: u64, entries: &[u8]) -> io::Result<()> {
+        file.write_all_at(entries, (from % ENTRIES_PER_FILE) * ENTRY_BYTES as u64)
+    }
+
+    /// Opens the file that `offset` belongs in for writing. True when it is new: then the
+    /// directory needs a sync before the entries count as durable.
+    pub(super) fn for_writing(
+        &self,
+        topic: u32,
+        queue: u32,
+        offset: u64,
+    ) -> Result<(File, bool), IndexError> {
+        let id = file_of(topic, queue, offset);
+        let new = offset.is_multiple_of(ENTRIES_PER_FILE);
+        let file = self.writable(id).map_err(|source| error(id, source))?;
+        Ok((file, new))
+    }
+
+    /// Makes new files durable.
+    pub(crate) fn sync_directory(&self) -> Result<(), IndexError> {
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| self.directory_error(source))
+    }
+
+    fn path(&self, id: FileId) -> PathBuf {
+        self.directory.join(id.name())
+    }
+
+    fn writable(&self, id: FileId) -> io::Result<File> {
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path(id))
+    }
+
+    fn readable(&self, id: FileId) -> io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.uses += 1;
+        let now = open.uses;
+        if let Some((file, used)) = open.files.get_mut(&id) {
+            *used = now;
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(self.path(id))?);
+        if open.files.len() >= OPEN_FILES_MAX {
+            let oldest = open.files.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(oldest) = oldest.map(|(&id, _)| id) {
+                open.files.remove(&oldest);
+            }
+        }
+        open.files.insert(id, (Arc::clone(&file), now));
+        Ok(file)
+    }
+
+    fn list(&self) -> Result<BTreeMap<FileId, u64>, IndexError> {
+        let listed = || -> io::Result<BTreeMap<FileId, u64>> {
+            let mut found = BTreeMap::new();
+            for file in std::fs::read_dir(&self.directory)? {
+                let file = file?;
+                if let Some(id) = file.file_name().to_str().and_then(FileId::parse) {
+                    found.insert(id, file.metadata()?.len());
+                }
+            }
+            Ok(found)
+        };
+        listed().map_err(|source| self.directory_error(source))
+    }
+
+    fn directory_error(&self, source: io::Error) -> IndexError {
+        IndexError::Io {
+            file: self.directory.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// The first offset that does not go into the same file as `offset`.
+pub(super) fn file_end(offset: u64) -> u64 {
+    (offset / ENTRIES_PER_FILE + 1) * ENTRIES_PER_FILE
+}
+
+pub(super) fn error(id: FileId, source: io::Error) -> IndexError {
+    IndexError::Io {
+        file: id.name(),
+        source,
+    }
+}
+
+pub(super) fn file_of(topic: u32, queue: u32, offset: u64) -> FileId {
+    FileId {
+        topic,
+        queue,
+        number: offset / ENTRIES_PER_FILE,
+    }
+}
+
+/// How long a file is when its queue ends at `next_offset`.
+fn bytes_in_file(id: FileId, next_offset: u64) -> u64 {
+    let before = id.number * ENTRIES_PER_FILE;
+    next_offset.saturating_sub(before).min(ENTRIES_PER_FILE) * ENTRY_BYTES as u64
+}

@@ -1,0 +1,131 @@
+//! One number for the whole replicated state.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::StateError;
+use super::machine::Machine;
+use super::record;
+use crate::codec::put_u64;
+use crate::derived::Table;
+
+/// Entries of a queue that are read at once.
+const CHUNK_ENTRIES: usize = 4_096;
+
+impl Machine {
+    /// The same on every replica that has applied the same entries, whatever of it is in
+    /// memory and whatever is on disk.
+    pub(super) fn digest(&self) -> Result<u128, StateError> {
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.stamp_ms.to_le_bytes());
+        self.digest_queues(&mut hasher)?;
+        self.digest_groups(&mut hasher);
+        self.digest_hot(&mut hasher);
+        self.digest_resolved(&mut hasher)?;
+        self.digest_guards(&mut hasher)?;
+        Ok(hasher.digest128())
+    }
+
+    fn digest_queues(&self, hasher: &mut Xxh3) -> Result<(), StateError> {
+        for (topic, topic_record) in self.topics.iter() {
+            part(hasher, b't', &record::write_topic(&topic_record));
+            for queue in &topic.queues {
+                let mut from = queue.first_offset();
+                let mut entries = Vec::new();
+                while from < queue.next_offset() {
+                    entries.clear();
+                    queue.read(from, CHUNK_ENTRIES, &mut entries)?;
+                    for entry in &entries {
+                        let mut bytes = Vec::with_capacity(40);
+                        put_u64(&mut bytes, entry.offset);
+                        entry.bare().put(&mut bytes);
+                        part(hasher, b'i', &bytes);
+                    }
+                    from += entries.len() as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn digest_groups(&self, hasher: &mut Xxh3) {
+        for group in self.groups.iter() {
+            part(hasher, b'g', &record::write_group(group));
+        }
+        for (queue, progress) in self.groups.iter_progress() {
+            part(hasher, b'q', &record::progress_key(*queue));
+            part(hasher, b'q', &progress.encode());
+        }
+    }
+
+    fn digest_hot(&self, hasher: &mut Xxh3) {
+        for (id, producer) in self.producers.sorted() {
+            part(hasher, b'p', &id.to_be_bytes());
+            part(hasher, b'p', &record::write_producer(&producer));
+        }
+        part(
+            hasher,
+            b'u',
+            &self.transactions.next_sequence().to_le_bytes(),
+        );
+        for (id, pending) in self.transactions.waiting(0) {
+            part(hasher, b'u', &pending.sequence.to_le_bytes());
+            part(hasher, b'u', &record::write_pending(id, pending));
+        }
+        part(hasher, b'd', &self.delayed.next_sequence().to_le_bytes());
+        for (key, message) in self.delayed.iter() {
+            part(hasher, b'd', &record::delayed_key(*key));
+            part(hasher, b'd', &record::write_delayed(message));
+        }
+    }
+
+    /// Expired verdicts are left out: one replica may have dropped them already.
+    fn digest_resolved(&self, hasher: &mut Xxh3) -> Result<(), StateError> {
+        let mut all = BTreeMap::new();
+        self.store.scan(Table::Resolved, |key, bytes| {
+            all.insert(key.to_vec(), bytes.to_vec());
+            Ok(())
+        })?;
+        for (id, resolved) in self.transactions.resolved_layers() {
+            all.insert(
+                id.0.to_be_bytes().to_vec(),
+                record::write_resolved(resolved),
+            );
+        }
+        self.digest_alive(hasher, b'r', &all);
+        Ok(())
+    }
+
+    fn digest_guards(&self, hasher: &mut Xxh3) -> Result<(), StateError> {
+        let mut all = BTreeMap::new();
+        self.store.scan(Table::Guard, |key, bytes| {
+            let guard = record::read_guard(&Bytes::copy_from_slice(bytes))?;
+            all.insert(key.to_vec(), record::write_guard(&guard));
+            Ok(())
+        })?;
+        for (key, guard) in self.guards.layers() {
+            all.insert(key.clone(), record::write_guard(guard));
+        }
+        self.digest_alive(hasher, b'k', &all);
+        Ok(())
+    }
+
+    fn digest_alive(&self, hasher: &mut Xxh3, tag: u8, all: &BTreeMap<Vec<u8>, Vec<u8>>) {
+        for (key, value) in all {
+            let expires_at_ms = value.first_chunk().copied().map_or(0, u64::from_le_bytes);
+            if self.stamp_ms < expires_at_ms {
+                part(hasher, tag, key);
+                part(hasher, tag, value);
+            }
+        }
+    }
+}
+
+/// Tag and length keep the parts apart.
+fn part(hasher: &mut Xxh3, tag: u8, bytes: &[u8]) {
+    hasher.update(&[tag]);
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}

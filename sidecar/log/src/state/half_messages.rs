@@ -1,0 +1,260 @@
+//! The commands of a half-message transaction.
+
+use outrigger_core::half_message::{Error, HalfMessage, Input, Verdict};
+
+use super::StateError;
+use super::delayed::DelayedMessage;
+use super::machine::{Context, Machine};
+use super::record;
+use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, StoredMessage};
+use crate::command::{Outcome, RecordedMessage, Refusal, Span, TransactionId};
+use crate::derived::Table;
+
+impl Machine {
+    pub(super) fn prepare(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+        producer_group: &str,
+        fingerprint: u128,
+        messages: &[RecordedMessage],
+    ) -> Result<Outcome, StateError> {
+        let mut machine = self.half_message(id, context.stamp_ms)?;
+        match machine.step(Input::Prepare { fingerprint }) {
+            Err(error) => return Ok(refused(id, &error)),
+            Ok(None) => return Ok(Outcome::Prepared { repeated: true }),
+            Ok(Some(_)) => {}
+        }
+        if let Err(refusal) = self.check_prepare(id, messages) {
+            return Ok(Outcome::Refused(refusal));
+        }
+        let stored: Box<[StoredMessage]> = messages
+            .iter()
+            .map(|message| StoredMessage {
+                topic: message.topic,
+                key_hash: message.key_hash,
+                tag_hash: message.tag_hash,
+                deliver_at_ms: message.deliver_at_ms,
+                from_fence: message.from_fence,
+                position: context.position(message.span),
+                length: message.span.length,
+            })
+            .collect();
+        self.delayed.reserve(delayed(messages));
+        self.transactions
+            .insert(id, machine, producer_group, context.stamp_ms, stored);
+        Ok(Outcome::Prepared { repeated: false })
+    }
+
+    fn check_prepare(
+        &self,
+        id: TransactionId,
+        messages: &[RecordedMessage],
+    ) -> Result<(), Refusal> {
+        if messages.is_empty() {
+            return Err(Refusal::TransactionEmpty(id));
+        }
+        let unknown = |message: &&RecordedMessage| self.topics.get(message.topic).is_none();
+        if let Some(message) = messages.iter().find(unknown) {
+            return Err(Refusal::UnknownTopic(message.topic));
+        }
+        let limit = self.limits.unresolved_transactions_max;
+        if self.transactions.pending_count() >= limit {
+            return Err(Refusal::TooManyUnresolved { limit });
+        }
+        let limit = self.limits.delayed_messages_max;
+        let waiting = delayed(messages);
+        if waiting > 0 && !self.delayed.has_room(waiting, limit) {
+            return Err(Refusal::TooManyDelayed { limit });
+        }
+        Ok(())
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+        verdict: Verdict,
+        replacements: &[(u32, Span)],
+    ) -> Result<Outcome, StateError> {
+        let mut machine = self.half_message(id, context.stamp_ms)?;
+        Ok(match machine.step(Input::Resolve { verdict }) {
+            Err(error) => refused(id, &error),
+            Ok(None) => Outcome::Resolved { repeated: true },
+            Ok(Some(_)) => self.settle(context, id, machine, verdict, replacements, None),
+        })
+    }
+
+    pub(super) fn decide(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+        verdict: Verdict,
+        replacements: &[(u32, Span)],
+        reason: &str,
+    ) -> Result<Outcome, StateError> {
+        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let audit = audit(context, AuditAction::Decided(verdict), reason);
+        Ok(match machine.step(Input::Decide { verdict }) {
+            Err(error) => refused(id, &error),
+            Ok(None) => Outcome::Resolved { repeated: true },
+            Ok(Some(_)) => self.settle(context, id, machine, verdict, replacements, Some(audit)),
+        })
+    }
+
+    pub(super) fn park(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+    ) -> Result<Outcome, StateError> {
+        let mut machine = self.half_message(id, context.stamp_ms)?;
+        match machine.step(Input::Park) {
+            Err(error) => return Ok(refused(id, &error)),
+            Ok(None) => {}
+            Ok(Some(_)) => self.transactions.change(id, machine, None),
+        }
+        Ok(Outcome::Parked)
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+        reason: &str,
+    ) -> Result<Outcome, StateError> {
+        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let audit = audit(context, AuditAction::Resumed, reason);
+        match machine.step(Input::Resume) {
+            Err(error) => return Ok(refused(id, &error)),
+            Ok(None) => {}
+            Ok(Some(_)) => self.transactions.change(id, machine, Some(audit)),
+        }
+        Ok(Outcome::Resumed)
+    }
+
+    /// The one moment in which a transaction's messages are delivered or dropped.
+    fn settle(
+        &mut self,
+        context: &Context,
+        id: TransactionId,
+        machine: HalfMessage,
+        verdict: Verdict,
+        replacements: &[(u32, Span)],
+        audit: Option<AuditEntry>,
+    ) -> Outcome {
+        let Some(pending) = self.transactions.pending(id) else {
+            return Outcome::Refused(Refusal::TransactionNotFound(id));
+        };
+        if verdict == Verdict::Commit
+            && let Err(refusal) = check_replacements(id, pending, replacements)
+        {
+            return Outcome::Refused(refusal);
+        }
+        let expires_at_ms = context
+            .stamp_ms
+            .saturating_add(self.limits.resolved_retention_ms);
+        let settled =
+            self.transactions
+                .resolve(id, machine, audit, context.stamp_ms, expires_at_ms);
+        if let Some(pending) = settled {
+            self.delayed.release(pending.delayed_messages());
+            match verdict {
+                Verdict::Commit => self.deliver_all(context, &pending, replacements),
+                Verdict::Rollback => {}
+            }
+        }
+        Outcome::Resolved { repeated: false }
+    }
+
+    fn deliver_all(&mut self, context: &Context, pending: &Pending, replacements: &[(u32, Span)]) {
+        for (message, place) in pending.messages.iter().zip(0_u32..) {
+            let replaced = replacements.iter().find(|(of, _)| *of == place);
+            let (position, length) = match replaced {
+                Some((_, span)) => (context.position(*span), span.length),
+                None => (message.position, message.length),
+            };
+            let stored = DelayedMessage {
+                topic: message.topic,
+                key_hash: message.key_hash,
+                tag_hash: message.tag_hash,
+                position,
+                length,
+            };
+            self.deliver(context, stored, message.deliver_at_ms);
+        }
+    }
+
+    /// What is recorded of a transaction. A verdict that has expired counts as absent.
+    fn half_message(&self, id: TransactionId, stamp_ms: u64) -> Result<HalfMessage, StateError> {
+        if let Some(pending) = self.transactions.pending(id) {
+            return Ok(pending.machine);
+        }
+        let resolved = self.resolved(id, stamp_ms, |resolved| resolved.machine)?;
+        Ok(resolved.unwrap_or_else(HalfMessage::absent))
+    }
+
+    /// Looks at a verdict that can still be asked for.
+    pub(crate) fn resolved<T>(
+        &self,
+        id: TransactionId,
+        stamp_ms: u64,
+        look: impl FnOnce(&Resolved) -> T,
+    ) -> Result<Option<T>, StateError> {
+        if let Some(resolved) = self.transactions.resolved(id) {
+            return Ok((stamp_ms < resolved.expires_at_ms).then(|| look(resolved)));
+        }
+        if !self.transactions.may_be_on_disk(id) {
+            return Ok(None);
+        }
+        let Some(bytes) = self.store.get(Table::Resolved, &id.0.to_be_bytes())? else {
+            return Ok(None);
+        };
+        let resolved = record::read_resolved(&bytes)?;
+        Ok((stamp_ms < resolved.expires_at_ms).then(|| look(&resolved)))
+    }
+}
+
+fn check_replacements(
+    id: TransactionId,
+    pending: &Pending,
+    replacements: &[(u32, Span)],
+) -> Result<(), Refusal> {
+    let messages = pending.messages.len() as u32;
+    if let Some(&(message, _)) = replacements.iter().find(|(place, _)| *place >= messages) {
+        return Err(Refusal::UnknownMessage {
+            id,
+            message,
+            messages,
+        });
+    }
+    for (message, place) in pending.messages.iter().zip(0_u32..) {
+        if message.from_fence && !replacements.iter().any(|(of, _)| *of == place) {
+            return Err(Refusal::PayloadMissing { id, message: place });
+        }
+    }
+    Ok(())
+}
+
+/// Messages that may have to wait after the commit.
+fn delayed(messages: &[RecordedMessage]) -> u64 {
+    let delayed = messages.iter().filter(|one| one.deliver_at_ms != 0);
+    delayed.count() as u64
+}
+
+fn audit(context: &Context, action: AuditAction, reason: &str) -> AuditEntry {
+    AuditEntry {
+        at_ms: context.stamp_ms,
+        action,
+        reason: reason.to_owned(),
+    }
+}
+
+fn refused(id: TransactionId, error: &Error) -> Outcome {
+    Outcome::Refused(match *error {
+        Error::NotFound => Refusal::TransactionNotFound(id),
+        Error::Contradiction { recorded, .. } => Refusal::TransactionContradiction { id, recorded },
+        Error::ContentDiffers => Refusal::TransactionContentDiffers(id),
+        Error::NotParked { .. } => Refusal::TransactionNotParked(id),
+        Error::AlreadyResolved { recorded } => Refusal::TransactionResolved { id, recorded },
+    })
+}

@@ -1,0 +1,247 @@
+//! The state that follows from the log: topics, transactions, consumer groups, guards.
+//!
+//! One task applies entries ([`State`]); any number of threads read ([`Shared`]).
+//! Between checkpoints everything that changed is in memory; a checkpoint captures it
+//! cheaply and writes it beside the running state machine.
+
+mod catalog;
+mod checkpoint;
+mod consuming;
+mod delayed;
+mod digest;
+mod groups;
+mod guards;
+mod half_messages;
+mod limits;
+mod machine;
+mod meta;
+mod overlay;
+mod producers;
+mod record;
+mod restore;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod transactions;
+
+pub use groups::ConsumerGroup;
+pub use topics::Topic;
+pub use transactions::{AuditAction, AuditEntry};
+
+pub(crate) use checkpoint::Checkpoint;
+pub(crate) use limits::Limits;
+pub(crate) use shared::{Counts, Shared, TransactionRecord};
+pub(crate) use transactions::StoredMessage;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use crate::apply::{Applied, Apply};
+use crate::codec::CodecError;
+use crate::command::{Batch, Outcome};
+use crate::derived::DerivedError;
+use crate::queue_index::IndexError;
+use crate::raft::{LogId, Membership, StoredMembership};
+use machine::Machine;
+use meta::Meta;
+
+/// Why the state cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Derived state cannot be read or written.
+    #[error(transparent)]
+    Derived(#[from] DerivedError),
+    /// The queue index cannot be read or written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// An entry of the log cannot be understood.
+    #[error("entry {index}: {source}")]
+    Entry {
+        /// Its index in the log.
+        index: u64,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+}
+
+impl StateError {
+    /// True when derived state is damaged, so that it has to be made again from the log.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Derived(
+                DerivedError::Record { .. } | DerivedError::Index(IndexError::Short { .. }),
+            )
+            | Self::Index(IndexError::Short { .. }) => true,
+            Self::Derived(DerivedError::Store(error)) => match error {
+                fjall::Error::Io(_) | fjall::Error::Locked => false,
+                // The store's errors may grow; all others say that files are damaged.
+                _ => true,
+            },
+            Self::Derived(
+                DerivedError::Io { .. }
+                | DerivedError::NewerFormat { .. }
+                | DerivedError::Index(IndexError::Io { .. }),
+            )
+            | Self::Index(IndexError::Io { .. })
+            | Self::Entry { .. } => false,
+        }
+    }
+}
+
+/// Applies entries. There is one, in the hands of the Raft group.
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    directory: PathBuf,
+    limits: Limits,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    checkpointed: Option<LogId>,
+    /// A checkpoint could not be written. What it took out of the running state is not on
+    /// disk, so a later one must not be written either.
+    failed: bool,
+}
+
+impl State {
+    /// Opens derived state. When it is damaged it is set aside, and everything is to be
+    /// applied again.
+    pub(crate) fn open(directory: &Path, limits: Limits) -> Result<Self, StateError> {
+        let catalog = Arc::default();
+        let opened = match Machine::open(directory, &limits, &catalog) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "derived state is damaged and is made again from the log");
+                set_aside(directory)?;
+                Machine::open(directory, &limits, &catalog)
+            }
+            opened => opened,
+        };
+        let (machine, meta) = opened?;
+        Ok(Self {
+            shared: Arc::new(Shared::new(machine, catalog)),
+            directory: directory.to_owned(),
+            limits,
+            applied: meta.applied,
+            membership: meta.membership,
+            checkpointed: meta.applied,
+            failed: false,
+        })
+    }
+
+    /// What readers read.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    fn machine(&self) -> RwLockWriteGuard<'_, Machine> {
+        let machine: &RwLock<Machine> = self.shared.machine();
+        machine.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_over(&mut self) -> Result<(), StateError> {
+        set_aside(&self.directory)?;
+        let (fresh, meta) = Machine::open(&self.directory, &self.limits, self.shared.catalog())?;
+        let old = std::mem::replace(&mut *self.machine(), fresh);
+        drop(old);
+        self.applied = meta.applied;
+        self.membership = meta.membership;
+        self.checkpointed = meta.applied;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+/// Nothing is deleted on a suspicion: the latest discarded state is kept beside the new one.
+fn set_aside(directory: &Path) -> Result<(), DerivedError> {
+    let aside = directory.with_extension("discarded");
+    let moved = || -> io::Result<()> {
+        if aside.try_exists()? {
+            std::fs::remove_dir_all(&aside)?;
+        }
+        std::fs::rename(directory, &aside)
+    };
+    moved().map_err(|source| DerivedError::Io {
+        path: aside.display().to_string(),
+        source,
+    })
+}
+
+impl Apply for State {
+    type Outcome = Outcome;
+    type Checkpoint = Checkpoint;
+
+    fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    fn membership(&self) -> StoredMembership {
+        self.membership.clone()
+    }
+
+    fn apply(&mut self, entry: Applied<'_>) -> io::Result<Vec<Outcome>> {
+        let batch = Batch::decode(entry.body).map_err(|source| {
+            io::Error::other(StateError::Entry {
+                index: entry.log_id.index,
+                source,
+            })
+        })?;
+        let outcomes = self.machine().apply(entry.position, batch);
+        let outcomes = outcomes.map_err(io::Error::other)?;
+        self.applied = Some(entry.log_id);
+        Ok(outcomes)
+    }
+
+    fn apply_blank(&mut self, log_id: LogId) {
+        self.applied = Some(log_id);
+    }
+
+    fn apply_membership(&mut self, log_id: LogId, membership: Membership) {
+        self.applied = Some(log_id);
+        self.membership = StoredMembership::new(Some(log_id), membership);
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        self.shared.read(|machine| machine.delayed.next_due_ms())
+    }
+
+    fn last_stamp_ms(&self) -> u64 {
+        self.shared.read(|machine| machine.stamp_ms)
+    }
+
+    fn begin_checkpoint(&mut self) -> Option<Checkpoint> {
+        let applied = self.applied?;
+        if self.failed || self.checkpointed == Some(applied) {
+            return None;
+        }
+        self.checkpointed = Some(applied);
+        let membership = self.membership.clone();
+        let mut machine = self.machine();
+        let meta = Meta {
+            applied: Some(applied),
+            membership,
+            stamp_ms: machine.stamp_ms,
+            next_transaction_sequence: machine.transactions.next_sequence(),
+            next_delayed_sequence: machine.delayed.next_sequence(),
+            newest_transaction: machine.transactions.newest(),
+        };
+        Some(Checkpoint::capture(&mut machine, applied, meta))
+    }
+
+    fn end_checkpoint(&mut self, written: bool) {
+        if !written {
+            self.failed = true;
+            return;
+        }
+        let mut machine = self.machine();
+        let done = (
+            machine.transactions.end_checkpoint(),
+            machine.guards.finish(),
+        );
+        drop(machine);
+        drop(done);
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        self.start_over().map_err(io::Error::other)
+    }
+}

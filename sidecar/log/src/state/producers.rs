@@ -1,0 +1,144 @@
+//! Which operations of which producer were done.
+//!
+//! One number per producer is enough, because a producer counts without gaps: everything
+//! up to the high-water mark is a repetition, and only the next number is new.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Limits;
+use crate::command::{ProducerSequence, Refusal};
+
+/// How exactly it is known when a producer was last heard of.
+const SEEN_STEP_MS: u64 = 60 * 1_000;
+/// When there are too many producers, one that was silent for so long makes room.
+const EVICT_IDLE_MS: u64 = 10 * 60 * 1_000;
+
+/// What is remembered of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    pub(crate) epoch: u32,
+    /// The last sequence number that was consumed.
+    pub(crate) high_water: u64,
+    /// When it was last heard of, in steps of [`SEEN_STEP_MS`].
+    pub(crate) seen_step: u64,
+}
+
+/// Whether an operation may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    New,
+    Duplicate,
+    Refused(Refusal),
+}
+
+/// All producers.
+#[derive(Debug, Default)]
+pub(crate) struct Producers {
+    all: HashMap<u128, Producer>,
+    by_age: BTreeSet<(u64, u128)>,
+    /// Changed since the last checkpoint.
+    dirty: BTreeSet<u128>,
+}
+
+impl Producers {
+    /// Consumes the sequence number when it is the next one.
+    pub(crate) fn admit(
+        &mut self,
+        sequence: &ProducerSequence,
+        stamp_ms: u64,
+        limits: &Limits,
+    ) -> Admission {
+        let known = self.all.get(&sequence.producer).copied();
+        let high_water = match known {
+            Some(known) if sequence.epoch < known.epoch => {
+                return Admission::Refused(Refusal::StaleEpoch {
+                    epoch: sequence.epoch,
+                    current: known.epoch,
+                });
+            }
+            Some(known) if sequence.epoch == known.epoch => known.high_water,
+            Some(_) | None => 0,
+        };
+        if sequence.sequence <= high_water {
+            return Admission::Duplicate;
+        }
+        if sequence.sequence != high_water + 1 {
+            return Admission::Refused(Refusal::SequenceGap {
+                expected: high_water + 1,
+                got: sequence.sequence,
+            });
+        }
+        if known.is_none() && !self.make_room(stamp_ms, limits) {
+            return Admission::Refused(Refusal::TooManyProducers {
+                limit: limits.producers_max,
+            });
+        }
+        let producer = Producer {
+            epoch: sequence.epoch,
+            high_water: sequence.sequence,
+            seen_step: stamp_ms / SEEN_STEP_MS,
+        };
+        self.restore(sequence.producer, producer);
+        self.dirty.insert(sequence.producer);
+        Admission::New
+    }
+
+    /// Forgets who was silent for too long.
+    pub(crate) fn expire(&mut self, stamp_ms: u64, limits: &Limits) {
+        let before = stamp_ms.saturating_sub(limits.producer_idle_ms) / SEEN_STEP_MS;
+        while let Some(&(seen_step, producer)) = self.by_age.first()
+            && seen_step < before
+        {
+            self.forget(seen_step, producer);
+        }
+    }
+
+    fn make_room(&mut self, stamp_ms: u64, limits: &Limits) -> bool {
+        if (self.all.len() as u64) < limits.producers_max {
+            return true;
+        }
+        let before = stamp_ms.saturating_sub(EVICT_IDLE_MS) / SEEN_STEP_MS;
+        match self.by_age.first() {
+            Some(&(seen_step, producer)) if seen_step < before => {
+                self.forget(seen_step, producer);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn forget(&mut self, seen_step: u64, producer: u128) {
+        self.by_age.remove(&(seen_step, producer));
+        self.all.remove(&producer);
+        self.dirty.insert(producer);
+    }
+
+    /// Puts a producer in as it was.
+    pub(crate) fn restore(&mut self, id: u128, producer: Producer) {
+        let before = self.all.insert(id, producer);
+        if before.map(|before| before.seen_step) != Some(producer.seen_step) {
+            if let Some(before) = before {
+                self.by_age.remove(&(before.seen_step, id));
+            }
+            self.by_age.insert((producer.seen_step, id));
+        }
+    }
+
+    /// What changed since the last checkpoint; nothing where the producer is forgotten.
+    pub(crate) fn take_dirty(&mut self) -> Vec<(u128, Option<Producer>)> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let now = |id| (id, self.all.get(&id).copied());
+        dirty.into_iter().map(now).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Everything, in order.
+    pub(crate) fn sorted(&self) -> Vec<(u128, Producer)> {
+        let mut all: Vec<_> = self.all.iter().map(|(&id, &known)| (id, known)).collect();
+        all.sort_unstable_by_key(|&(id, _)| id);
+        all
+    }
+}

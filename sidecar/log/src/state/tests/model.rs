@@ -1,0 +1,373 @@
+//! The same promises, kept naively: everything in lists, nothing on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use outrigger_core::guard::Record;
+use outrigger_core::half_message::Verdict;
+use outrigger_core::lease::Event;
+
+use super::super::Limits;
+use crate::command::{
+    Command, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal, TopicId,
+    TransactionId,
+};
+
+struct Transaction {
+    fingerprint: u128,
+    parked: bool,
+    verdict: Option<(Verdict, u64)>,
+    messages: Vec<NewMessage>,
+}
+
+/// What is to be expected of the state machine.
+pub(super) struct Model {
+    limits: Limits,
+    topics: Vec<String>,
+    groups: Vec<String>,
+    pub(super) visible: BTreeMap<u32, Vec<Bytes>>,
+    delayed: Vec<(u64, NewMessage)>,
+    transactions: BTreeMap<TransactionId, Transaction>,
+    producers: BTreeMap<u128, (u32, u64)>,
+    guards: BTreeMap<(String, Bytes), Record>,
+    /// Acknowledged, or gone to the dead letters.
+    done: BTreeSet<(ConsumerGroupId, TopicId, u32, u64)>,
+    dead_letters: BTreeMap<ConsumerGroupId, usize>,
+}
+
+impl Model {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            topics: Vec::new(),
+            groups: Vec::new(),
+            visible: BTreeMap::new(),
+            delayed: Vec::new(),
+            transactions: BTreeMap::new(),
+            producers: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            done: BTreeSet::new(),
+            dead_letters: BTreeMap::new(),
+        }
+    }
+
+    /// Checks the answer to a command, and does what it says.
+    pub(super) fn check(&mut self, now_ms: u64, command: &Command, outcome: &Outcome) {
+        let retention_ms = self.limits.resolved_retention_ms;
+        self.transactions.retain(|_, transaction| {
+            let at_ms = transaction.verdict.map(|(_, at_ms)| at_ms);
+            at_ms.is_none_or(|at_ms| now_ms < at_ms + retention_ms)
+        });
+        let expected = match command {
+            Command::CreateTopic { name, .. } => Outcome::Topic(self.topic(name)),
+            Command::CreateConsumerGroup { name, .. } => {
+                let known = self.groups.iter().position(|known| known == name);
+                let id = known.unwrap_or_else(|| {
+                    self.groups.push(name.clone());
+                    self.groups.len() - 1
+                });
+                Outcome::ConsumerGroup(ConsumerGroupId(id as u32))
+            }
+            Command::Send { message, sequence } => {
+                self.send(now_ms, message, sequence.as_ref(), outcome)
+            }
+            Command::SkipSequence(sequence) => match self.admit(sequence) {
+                Ok(true) => Outcome::Applied,
+                Ok(false) => Outcome::Duplicate,
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            Command::Prepare {
+                id,
+                fingerprint,
+                messages,
+                ..
+            } => self.prepare(*id, *fingerprint, messages),
+            Command::Resolve {
+                id,
+                verdict,
+                replacements,
+            }
+            | Command::Decide {
+                id,
+                verdict,
+                replacements,
+                ..
+            } => self.resolve(now_ms, *id, *verdict, replacements),
+            Command::Park { id } => self.park(*id),
+            Command::Resume { id, .. } => self.resume(*id),
+            Command::Guard { scope, key, input } => {
+                let record = self.guards.entry((scope.clone(), key.clone()));
+                Outcome::Guard(record.or_default().step(now_ms, input.clone()))
+            }
+            Command::Due { until_ms } => {
+                self.due(*until_ms);
+                Outcome::Applied
+            }
+            Command::DeadLetter { .. } | Command::Progress { .. } => outcome.clone(),
+        };
+        assert_eq!(*outcome, expected, "{command:?}");
+        if *outcome == Outcome::Applied {
+            self.consume(command);
+        }
+    }
+
+    fn consume(&mut self, command: &Command) {
+        match command {
+            Command::DeadLetter {
+                group,
+                topic,
+                queue,
+                offset,
+            } if self.done.insert((*group, *topic, *queue, *offset)) => {
+                *self.dead_letters.entry(*group).or_default() += 1;
+                let name = format!("%DLQ%{}", self.groups[group.0 as usize]);
+                self.topic(&name);
+            }
+            Command::Progress {
+                group,
+                topic,
+                queue,
+                events,
+            } => {
+                for event in events {
+                    if let Event::Acked { first, last } = event {
+                        let done = (*first..=*last).map(|at| (*group, *topic, *queue, at));
+                        self.done.extend(done);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Dead letters of a group that starts at the first message.
+    pub(super) fn dead_letters(&self, group: ConsumerGroupId) -> usize {
+        self.dead_letters.get(&group).copied().unwrap_or(0)
+    }
+
+    pub(super) fn unresolved(&self) -> usize {
+        let waiting = self.transactions.values();
+        waiting.filter(|one| one.verdict.is_none()).count()
+    }
+
+    fn topic(&mut self, name: &str) -> TopicId {
+        let known = self.topics.iter().position(|known| known == name);
+        let id = known.unwrap_or_else(|| {
+            self.topics.push(name.to_owned());
+            self.topics.len() - 1
+        });
+        TopicId(id as u32)
+    }
+
+    fn admit(&mut self, sequence: &ProducerSequence) -> Result<bool, Refusal> {
+        let known = self.producers.get(&sequence.producer).copied();
+        let (current, high_water) = known.unwrap_or((sequence.epoch, 0));
+        if sequence.epoch < current {
+            return Err(Refusal::StaleEpoch {
+                epoch: sequence.epoch,
+                current,
+            });
+        }
+        let done = if sequence.epoch > current {
+            0
+        } else {
+            high_water
+        };
+        if sequence.sequence <= done {
+            return Ok(false);
+        }
+        if sequence.sequence > done + 1 {
+            return Err(Refusal::SequenceGap {
+                expected: done + 1,
+                got: sequence.sequence,
+            });
+        }
+        let now = (sequence.epoch, sequence.sequence);
+        self.producers.insert(sequence.producer, now);
+        Ok(true)
+    }
+
+    fn send(
+        &mut self,
+        now_ms: u64,
+        message: &NewMessage,
+        sequence: Option<&ProducerSequence>,
+        outcome: &Outcome,
+    ) -> Outcome {
+        match sequence.map(|sequence| self.admit(sequence)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => return Outcome::Duplicate,
+            Some(Err(refusal)) => return Outcome::Refused(refusal),
+        }
+        if message.topic.0 as usize >= self.topics.len() {
+            return Outcome::Refused(Refusal::UnknownTopic(message.topic));
+        }
+        if message.deliver_at_ms > now_ms && !self.room_for_delayed(1) {
+            return Outcome::Refused(Refusal::TooManyDelayed {
+                limit: self.limits.delayed_messages_max,
+            });
+        }
+        self.deliver(now_ms, message.clone());
+        if message.deliver_at_ms > now_ms {
+            return Outcome::Scheduled;
+        }
+        // Where it went is checked through what is visible in the end.
+        assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
+        outcome.clone()
+    }
+
+    fn room_for_delayed(&self, more: usize) -> bool {
+        let waiting = self.transactions.values();
+        let waiting = waiting.filter(|one| one.verdict.is_none());
+        let reserved: usize = waiting.map(|one| delayed(&one.messages)).sum();
+        (self.delayed.len() + reserved + more) as u64 <= self.limits.delayed_messages_max
+    }
+
+    fn deliver(&mut self, now_ms: u64, message: NewMessage) {
+        if message.deliver_at_ms > now_ms {
+            self.delayed.push((message.deliver_at_ms, message));
+        } else {
+            let visible = self.visible.entry(message.topic.0).or_default();
+            visible.push(message.stored);
+        }
+    }
+
+    fn due(&mut self, until_ms: u64) {
+        self.delayed.sort_by_key(|(due_ms, _)| *due_ms);
+        let waiting = self
+            .delayed
+            .iter()
+            .position(|(due_ms, _)| *due_ms > until_ms);
+        let later = self
+            .delayed
+            .split_off(waiting.unwrap_or(self.delayed.len()));
+        for (_, message) in std::mem::replace(&mut self.delayed, later) {
+            let visible = self.visible.entry(message.topic.0).or_default();
+            visible.push(message.stored);
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        id: TransactionId,
+        fingerprint: u128,
+        messages: &[NewMessage],
+    ) -> Outcome {
+        if let Some(known) = self.transactions.get(&id) {
+            if known.fingerprint == fingerprint {
+                return Outcome::Prepared { repeated: true };
+            }
+            return Outcome::Refused(Refusal::TransactionContentDiffers(id));
+        }
+        if messages.is_empty() {
+            return Outcome::Refused(Refusal::TransactionEmpty(id));
+        }
+        let topics = self.topics.len();
+        let unknown = |message: &&NewMessage| message.topic.0 as usize >= topics;
+        if let Some(message) = messages.iter().find(unknown) {
+            return Outcome::Refused(Refusal::UnknownTopic(message.topic));
+        }
+        let limit = self.limits.unresolved_transactions_max;
+        if self.unresolved() as u64 >= limit {
+            return Outcome::Refused(Refusal::TooManyUnresolved { limit });
+        }
+        if delayed(messages) > 0 && !self.room_for_delayed(delayed(messages)) {
+            return Outcome::Refused(Refusal::TooManyDelayed {
+                limit: self.limits.delayed_messages_max,
+            });
+        }
+        let transaction = Transaction {
+            fingerprint,
+            parked: false,
+            verdict: None,
+            messages: messages.to_vec(),
+        };
+        self.transactions.insert(id, transaction);
+        Outcome::Prepared { repeated: false }
+    }
+
+    fn resolve(
+        &mut self,
+        now_ms: u64,
+        id: TransactionId,
+        verdict: Verdict,
+        replacements: &[(u32, Bytes)],
+    ) -> Outcome {
+        let Some(transaction) = self.transactions.get_mut(&id) else {
+            return Outcome::Refused(Refusal::TransactionNotFound(id));
+        };
+        match transaction.verdict {
+            Some((recorded, _)) if recorded == verdict => {
+                return Outcome::Resolved { repeated: true };
+            }
+            Some((recorded, _)) => {
+                return Outcome::Refused(Refusal::TransactionContradiction { id, recorded });
+            }
+            None => {}
+        }
+        let mut messages = transaction.messages.clone();
+        if verdict == Verdict::Commit {
+            let count = messages.len() as u32;
+            for (place, _) in replacements {
+                if *place >= count {
+                    return Outcome::Refused(Refusal::UnknownMessage {
+                        id,
+                        message: *place,
+                        messages: count,
+                    });
+                }
+            }
+            for (place, message) in messages.iter_mut().enumerate() {
+                let stored = replacements.iter().find(|(of, _)| *of as usize == place);
+                match stored {
+                    Some((_, stored)) => message.stored = stored.clone(),
+                    None if message.from_fence => {
+                        return Outcome::Refused(Refusal::PayloadMissing {
+                            id,
+                            message: place as u32,
+                        });
+                    }
+                    None => {}
+                }
+            }
+        }
+        transaction.verdict = Some((verdict, now_ms));
+        if verdict == Verdict::Commit {
+            for message in messages {
+                self.deliver(now_ms, message);
+            }
+        }
+        Outcome::Resolved { repeated: false }
+    }
+
+    fn park(&mut self, id: TransactionId) -> Outcome {
+        match self.transactions.get_mut(&id) {
+            None => Outcome::Refused(Refusal::TransactionNotFound(id)),
+            Some(transaction) => match transaction.verdict {
+                Some((recorded, _)) => {
+                    Outcome::Refused(Refusal::TransactionResolved { id, recorded })
+                }
+                None => {
+                    transaction.parked = true;
+                    Outcome::Parked
+                }
+            },
+        }
+    }
+
+    fn resume(&mut self, id: TransactionId) -> Outcome {
+        match self.transactions.get_mut(&id) {
+            None => Outcome::Refused(Refusal::TransactionNotFound(id)),
+            Some(transaction) if transaction.verdict.is_none() && transaction.parked => {
+                transaction.parked = false;
+                Outcome::Resumed
+            }
+            Some(_) => Outcome::Refused(Refusal::TransactionNotParked(id)),
+        }
+    }
+}
+
+fn delayed(messages: &[NewMessage]) -> usize {
+    let delayed = messages.iter().filter(|one| one.deliver_at_ms != 0);
+    delayed.count()
+}

@@ -1,0 +1,387 @@
+//! Random schedules of commands, duplicates, contradictions, checkpoints and crashes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use outrigger_core::guard::{Input, Mode};
+use outrigger_core::half_message::Verdict;
+use outrigger_core::lease::Event;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::model::Model;
+use super::{Limits, Subject};
+use crate::apply::{Apply as _, Checkpoint as _};
+use crate::command::{
+    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence,
+    StartFrom, TopicId, TransactionId,
+};
+
+fn limits() -> Limits {
+    Limits {
+        unresolved_transactions_max: 5,
+        delayed_messages_max: 6,
+        resolved_retention_ms: 700,
+        ..Limits::default()
+    }
+}
+
+/// A message; its bytes are made later, so that each is different.
+fn message() -> impl Strategy<Value = NewMessage> {
+    let delay = prop_oneof![4 => Just(0), 1 => 1_000..3_000_u64];
+    let key = prop_oneof![2 => Just(0), 1 => 1..4_u64];
+    (0..3_u32, key, delay, prop::bool::weighted(0.15)).prop_map(
+        |(topic, key_hash, deliver_at_ms, from_fence)| NewMessage {
+            topic: TopicId(topic),
+            key_hash,
+            tag_hash: topic,
+            deliver_at_ms,
+            from_fence,
+            stored: Bytes::new(),
+        },
+    )
+}
+
+fn sequence() -> impl Strategy<Value = ProducerSequence> {
+    (0..2_u128, 1..3_u32, 1..6_u64).prop_map(|(producer, epoch, sequence)| ProducerSequence {
+        producer,
+        epoch,
+        sequence,
+    })
+}
+
+fn guard_input() -> impl Strategy<Value = Input> {
+    let token = || "[ab]";
+    prop_oneof![
+        token().prop_map(|token| Input::Acquire {
+            mode: Mode::Record,
+            token,
+            fingerprint: Bytes::new(),
+            lease_ms: 200,
+        }),
+        token().prop_map(|token| Input::Complete {
+            token,
+            result: Bytes::from_static(b"done"),
+            ttl_ms: 300,
+        }),
+        token().prop_map(|token| Input::Release { token }),
+        Just(Input::Increment { ttl_ms: 300 }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let id = || (1..9_u128).prop_map(TransactionId);
+    let verdict = || prop_oneof![3 => Just(Verdict::Commit), 1 => Just(Verdict::Rollback)];
+    let replacements = || vec((0..3_u32, Just(Bytes::new())), 0..3);
+    let place = || (0..2_u32, 0..3_u32, 0..3_u32);
+    prop_oneof![
+        1 => (0..4_u32).prop_map(|topic| Command::CreateTopic {
+            name: format!("topic-{topic}"),
+            queues: topic % 3 + 1,
+        }),
+        1 => (0..2_u32).prop_map(|group| Command::CreateConsumerGroup {
+            name: format!("group-{group}"),
+            config: ConsumerGroupConfig {
+                start_from: if group == 0 { StartFrom::First } else { StartFrom::Last },
+                max_attempts: 16,
+                retry_delays_ms: vec![10],
+            },
+        }),
+        4 => (message(), proptest::option::of(sequence()))
+            .prop_map(|(message, sequence)| Command::Send { message, sequence }),
+        1 => sequence().prop_map(Command::SkipSequence),
+        6 => (id(), 0..2_u128, vec(message(), 0..4)).prop_map(|(id, fingerprint, messages)| {
+            Command::Prepare {
+                id,
+                producer_group: "orders".to_owned(),
+                fingerprint,
+                messages,
+            }
+        }),
+        8 => (id(), verdict(), replacements()).prop_map(|(id, verdict, replacements)| {
+            Command::Resolve {
+                id,
+                verdict,
+                replacements,
+            }
+        }),
+        1 => id().prop_map(|id| Command::Park { id }),
+        1 => (id(), verdict(), replacements()).prop_map(|(id, verdict, replacements)| {
+            Command::Decide {
+                id,
+                verdict,
+                replacements,
+                reason: "by hand".to_owned(),
+            }
+        }),
+        1 => id().prop_map(|id| Command::Resume {
+            id,
+            reason: "again".to_owned(),
+        }),
+        2 => (place(), 0..8_u64, 0..3_u64, any::<bool>()).prop_map(
+            |((group, topic, queue), first, more, retry)| Command::Progress {
+                group: ConsumerGroupId(group),
+                topic: TopicId(topic),
+                queue,
+                events: vec![if retry {
+                    Event::Retry { offset: first, attempt: 2, visible_at_ms: 9 }
+                } else {
+                    Event::Acked { first, last: first + more }
+                }],
+            }
+        ),
+        2 => (place(), 0..6_u64).prop_map(|((_, topic, queue), offset)| Command::DeadLetter {
+            group: ConsumerGroupId(0),
+            topic: TopicId(topic),
+            queue,
+            offset,
+        }),
+        2 => ("[xy]", guard_input()).prop_map(|(key, input)| Command::Guard {
+            scope: "scope".to_owned(),
+            key: key.into(),
+            input,
+        }),
+        1 => (0..4_000_u64).prop_map(|until_ms| Command::Due { until_ms }),
+    ]
+}
+
+/// What happens after an entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Then {
+    Nothing,
+    Checkpoint,
+    /// A checkpoint begins, and is written while the next entries are applied.
+    CheckpointBegins,
+    Crash,
+    /// The crash comes when the index is written and the records are not.
+    CrashInCheckpoint,
+    Reset,
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        6 => Just(Then::Nothing),
+        2 => Just(Then::Checkpoint),
+        2 => Just(Then::CheckpointBegins),
+        1 => Just(Then::Crash),
+        1 => Just(Then::CrashInCheckpoint),
+        1 => Just(Then::Reset),
+    ]
+}
+
+/// Gives every message bytes of its own.
+fn number(commands: &mut [Command], next: &mut u32) {
+    let mut stored = || {
+        *next += 1;
+        Bytes::from(format!("message {next}"))
+    };
+    for command in commands {
+        match command {
+            Command::Send { message, .. } => message.stored = stored(),
+            Command::Prepare { messages, .. } => {
+                messages.iter_mut().for_each(|one| one.stored = stored());
+            }
+            Command::Resolve { replacements, .. } | Command::Decide { replacements, .. } => {
+                replacements.iter_mut().for_each(|(_, one)| *one = stored());
+            }
+            _ => {}
+        }
+    }
+}
+
+type Entry = (u64, Vec<Command>, Then);
+
+fn schedule() -> impl Strategy<Value = Vec<Entry>> {
+    let first = (
+        Just(0),
+        Just(vec![
+            Command::CreateTopic {
+                name: "topic-0".to_owned(),
+                queues: 2,
+            },
+            Command::CreateTopic {
+                name: "topic-1".to_owned(),
+                queues: 3,
+            },
+            Command::CreateConsumerGroup {
+                name: "group-0".to_owned(),
+                config: ConsumerGroupConfig {
+                    start_from: StartFrom::First,
+                    max_attempts: 16,
+                    retry_delays_ms: vec![10],
+                },
+            },
+        ]),
+        then(),
+    );
+    let more = vec((0..250_u64, vec(command(), 1..6), then()), 1..40);
+    (first, more).prop_map(|(first, more)| {
+        let mut next = 0;
+        let mut all = vec![first];
+        all.extend(more);
+        for (_, commands, _) in &mut all {
+            number(commands, &mut next);
+        }
+        all
+    })
+}
+
+/// Every message is visible exactly once if it is to be, and messages of one queue are in
+/// the order in which they became visible.
+fn check_visible(subject: &Subject, model: &Model) {
+    for topic in 0..4 {
+        let Some(name) = subject.state.shared().topic_by_id(TopicId(topic)) else {
+            continue;
+        };
+        if name.name.starts_with('%') {
+            continue;
+        }
+        let expected = model.visible.get(&topic).cloned().unwrap_or_default();
+        let order: BTreeMap<_, _> = expected.iter().cloned().zip(0..).collect();
+        let queues = subject.visible(TopicId(topic));
+        let mut count = 0;
+        for queue in queues {
+            let places: Vec<_> = queue.iter().map(|one| order.get(one)).collect();
+            assert!(places.iter().all(Option::is_some), "phantom: {queue:?}");
+            assert!(places.is_sorted_by(|a, b| a < b), "disorder: {queue:?}");
+            count += queue.len();
+        }
+        assert_eq!(count, expected.len(), "lost in {}", name.name);
+    }
+}
+
+fn run(schedule: Vec<Entry>) {
+    let mut subject = Subject::new(limits());
+    let mut untouched = Subject::new(limits());
+    let mut model = Model::new(&limits());
+    let mut in_flight = None;
+    let mut now_ms = 1_000;
+    for (later_ms, commands, then) in schedule {
+        now_ms += later_ms;
+        let outcomes = subject.submit(now_ms, &commands);
+        assert_eq!(untouched.submit(now_ms, &commands), outcomes);
+        for (command, outcome) in commands.iter().zip(&outcomes) {
+            model.check(now_ms, command, outcome);
+        }
+        let finish = |subject: &mut Subject, in_flight: &mut Option<super::super::Checkpoint>| {
+            if let Some(checkpoint) = in_flight.take() {
+                checkpoint.write().unwrap();
+                subject.state.end_checkpoint(true);
+            }
+        };
+        match then {
+            Then::Nothing => {}
+            Then::Checkpoint => {
+                finish(&mut subject, &mut in_flight);
+                subject.checkpoint();
+            }
+            Then::CheckpointBegins => {
+                finish(&mut subject, &mut in_flight);
+                in_flight = subject.state.begin_checkpoint();
+            }
+            Then::Crash => {
+                in_flight = None;
+                subject = subject.crash();
+            }
+            Then::CrashInCheckpoint => {
+                finish(&mut subject, &mut in_flight);
+                if let Some(checkpoint) = subject.state.begin_checkpoint() {
+                    checkpoint.flush_index().unwrap();
+                }
+                subject = subject.crash();
+            }
+            Then::Reset => {
+                in_flight = None;
+                subject.state.reset().unwrap();
+                assert_eq!(subject.state.applied(), None);
+                subject = subject.crash();
+            }
+        }
+    }
+    check_visible(&subject, &model);
+    assert_eq!(subject.digest(), untouched.digest());
+    let shared = subject.state.shared();
+    assert_eq!(shared.counts().unresolved, model.unresolved() as u64);
+    let unresolved = shared.unresolved(0, u64::MAX, usize::MAX);
+    assert!(unresolved.is_sorted_by_key(|(_, one)| one.sequence));
+    assert_eq!(unresolved.len(), model.unresolved());
+    if let Some(dead) = shared.topic("%DLQ%group-0") {
+        let sent = model.visible.get(&dead.id.0).map_or(0, Vec::len);
+        let expected = sent + model.dead_letters(ConsumerGroupId(0));
+        assert_eq!(
+            subject.visible(dead.id).concat().len(),
+            expected,
+            "dead letters"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_state_keeps_its_promises_whatever_crashes(schedule in schedule()) {
+        run(schedule);
+    }
+}
+
+/// The checker must know what a duplicate is before it can say that there is none.
+#[test]
+fn a_commit_that_is_repeated_delivers_once_even_from_disk() {
+    let mut subject = Subject::new(Limits::default());
+    subject.one(
+        1,
+        Command::CreateTopic {
+            name: "orders".to_owned(),
+            queues: 4,
+        },
+    );
+    let message = NewMessage {
+        topic: TopicId(0),
+        key_hash: 0,
+        tag_hash: 0,
+        deliver_at_ms: 0,
+        from_fence: false,
+        stored: Bytes::from_static(b"order 17"),
+    };
+    let prepare = Command::Prepare {
+        id: TransactionId(7),
+        producer_group: "orders".to_owned(),
+        fingerprint: 1,
+        messages: vec![message; 3],
+    };
+    let resolve = |verdict| Command::Resolve {
+        id: TransactionId(7),
+        verdict,
+        replacements: Vec::new(),
+    };
+    let commit = resolve(Verdict::Commit);
+    assert_eq!(
+        subject.one(2, prepare.clone()),
+        Outcome::Prepared { repeated: false }
+    );
+    assert!(subject.visible(TopicId(0)).concat().is_empty());
+    assert_eq!(
+        subject.one(3, commit.clone()),
+        Outcome::Resolved { repeated: false }
+    );
+    for crashes in 0..3 {
+        assert_eq!(
+            subject.one(4, commit.clone()),
+            Outcome::Resolved { repeated: true }
+        );
+        assert_eq!(
+            subject.one(5, prepare.clone()),
+            Outcome::Prepared { repeated: true }
+        );
+        let refused = subject.one(6, resolve(Verdict::Rollback));
+        assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+        assert_eq!(
+            subject.visible(TopicId(0)).concat().len(),
+            3,
+            "after {crashes}"
+        );
+        subject.checkpoint();
+        subject = subject.crash();
+    }
+}

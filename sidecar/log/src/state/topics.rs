@@ -1,0 +1,168 @@
+//! Topics and their queues.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::command::TopicId;
+use crate::queue_index::{Entry, Files, Queue};
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its number.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How many queues it has.
+    pub queues: u32,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+}
+
+/// A topic with its queues, shared between the state machine, which appends, and readers.
+#[derive(Debug)]
+pub(crate) struct TopicQueues {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) queues: Vec<Queue>,
+    /// Grows whenever messages became visible.
+    pub(crate) visible: watch::Sender<u64>,
+}
+
+/// What only the state machine knows of a topic.
+#[derive(Debug)]
+struct Slot {
+    shared: Arc<TopicQueues>,
+    /// Which queue messages without a key get into; moves on from entry to entry.
+    rotation: u32,
+    /// Messages became visible in the entry that is being applied.
+    touched: bool,
+}
+
+/// A topic's record in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicRecord {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) rotation: u32,
+    /// By queue.
+    pub(crate) next_offsets: Vec<u64>,
+}
+
+/// All topics, as the state machine sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    slots: Vec<Slot>,
+    by_name: HashMap<String, TopicId>,
+    touched: Vec<TopicId>,
+    /// Changed since the last checkpoint.
+    dirty: BTreeSet<TopicId>,
+}
+
+impl Topics {
+    pub(crate) fn get(&self, id: TopicId) -> Option<&Arc<TopicQueues>> {
+        self.slots.get(id.0 as usize).map(|slot| &slot.shared)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<TopicId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Makes a topic whose name is not taken.
+    pub(crate) fn create(
+        &mut self,
+        name: &str,
+        queues: u32,
+        stamp_ms: u64,
+        files: &Arc<Files>,
+    ) -> Arc<TopicQueues> {
+        let id = TopicId(self.slots.len() as u32);
+        let record = TopicRecord {
+            topic: Arc::new(Topic {
+                id,
+                name: name.to_owned(),
+                queues,
+                created_at_ms: stamp_ms,
+            }),
+            rotation: 0,
+            next_offsets: vec![0; queues as usize],
+        };
+        self.dirty.insert(id);
+        self.restore(record, files)
+    }
+
+    /// Puts a topic in as it was. Topics come in the order of their ids.
+    pub(crate) fn restore(&mut self, record: TopicRecord, files: &Arc<Files>) -> Arc<TopicQueues> {
+        let id = record.topic.id;
+        let queues = record.next_offsets.iter().zip(0..);
+        let queue = |(&next_offset, queue)| Queue::new(id.0, queue, Arc::clone(files), next_offset);
+        let shared = Arc::new(TopicQueues {
+            queues: queues.map(queue).collect(),
+            visible: watch::Sender::new(0),
+            topic: record.topic,
+        });
+        self.by_name.insert(shared.topic.name.clone(), id);
+        self.slots.push(Slot {
+            shared: Arc::clone(&shared),
+            rotation: record.rotation,
+            touched: false,
+        });
+        shared
+    }
+
+    /// Makes a message visible. Messages with the same key get into the same queue; the
+    /// others of one entry stay together, which is what makes reading them fast.
+    pub(crate) fn append(&mut self, topic: TopicId, entry: Entry) -> Option<(u32, u64)> {
+        let slot = self.slots.get_mut(topic.0 as usize)?;
+        if !slot.touched {
+            slot.touched = true;
+            slot.rotation = (slot.rotation + 1) % slot.shared.topic.queues.max(1);
+            self.touched.push(topic);
+        }
+        let queue = match entry.key_hash {
+            0 => slot.rotation,
+            key_hash => (key_hash % u64::from(slot.shared.topic.queues.max(1))) as u32,
+        };
+        let offset = slot.shared.queues.get(queue as usize)?.append(entry);
+        Some((queue, offset))
+    }
+
+    /// The entry is applied: its messages are visible, and whoever waits is woken.
+    pub(crate) fn publish(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+                slot.touched = false;
+                slot.shared.visible.send_modify(|version| *version += 1);
+            }
+            self.dirty.insert(id);
+        }
+    }
+
+    /// What changed since the last checkpoint.
+    pub(crate) fn take_dirty(&mut self) -> Vec<(Arc<TopicQueues>, TopicRecord)> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let slots = dirty
+            .into_iter()
+            .filter_map(|id| self.slots.get(id.0 as usize));
+        slots
+            .map(|slot| (Arc::clone(&slot.shared), record(slot)))
+            .collect()
+    }
+
+    /// Everything, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<TopicQueues>, TopicRecord)> {
+        self.slots.iter().map(|slot| (&slot.shared, record(slot)))
+    }
+}
+
+fn record(slot: &Slot) -> TopicRecord {
+    TopicRecord {
+        topic: Arc::clone(&slot.shared.topic),
+        rotation: slot.rotation,
+        next_offsets: slot.shared.queues.iter().map(Queue::next_offset).collect(),
+    }
+}
