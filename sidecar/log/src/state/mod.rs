@@ -167,7 +167,6 @@ fn set_aside(directory: &Path) -> Result<(), DerivedError> {
 }
 
 impl Apply for State {
-    type Outcome = Outcome;
     type Checkpoint = Checkpoint;
 
     fn applied(&self) -> Option<LogId> {
