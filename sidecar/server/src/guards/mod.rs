@@ -4,7 +4,9 @@
 
 mod error;
 mod fake;
+mod options;
 mod redis;
+mod service;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -13,6 +15,8 @@ use outrigger_core::guard::{Input, Outcome};
 pub use self::redis::{RedisGuards, RedisOptions};
 pub use error::Error;
 pub use fake::FakeGuards;
+pub use options::{Backend, Options};
+pub use service::Guards;
 
 /// A place where guards are kept.
 ///
