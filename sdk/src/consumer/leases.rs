@@ -32,7 +32,7 @@ impl Leases {
     pub(super) fn insert(&mut self, receipt: Bytes, now: Instant) -> usize {
         let lease = Some(Lease {
             receipt,
-            extend_at: now + self.invisible / 2,
+            extend_at: now + self.invisible / 3,
             give_up_at: now + self.handle_time_max,
         });
         let free = self.free.pop();
@@ -62,7 +62,7 @@ impl Leases {
     pub(super) fn due(&mut self, now: Instant, mut extend: impl FnMut(Bytes)) {
         for lease in self.places.iter_mut().flatten() {
             if lease.extend_at <= now && now < lease.give_up_at {
-                lease.extend_at = now + self.invisible / 2;
+                lease.extend_at = now + self.invisible / 3;
                 extend(lease.receipt.clone());
             }
         }

@@ -224,8 +224,8 @@ fn shares(concurrency: usize) -> impl Iterator<Item = usize> {
 }
 
 async fn keep_extending(desk: &Desk, invisible: Duration) {
-    // Leases are extended when half of their time is over, so a quarter is soon enough.
-    let mut ticks = tokio::time::interval(invisible / 4);
+    // Leases are extended when a third of their time is over, and at the latest when half is.
+    let mut ticks = tokio::time::interval(invisible / 6);
     loop {
         ticks.tick().await;
         desk.tick();
