@@ -105,7 +105,7 @@ fn command() -> impl Strategy<Value = Command> {
                 replacements,
             }
         }),
-        1 => id().prop_map(|id| Command::Park { id }),
+        2 => id().prop_map(|id| Command::Park { id }),
         1 => (id(), verdict(), replacements()).prop_map(|(id, verdict, replacements)| {
             Command::Decide {
                 id,
@@ -317,7 +317,7 @@ fn run(schedule: Vec<Entry>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
     fn the_state_keeps_its_promises_whatever_crashes(schedule in schedule()) {
