@@ -105,6 +105,26 @@ impl Changes {
     }
 }
 
+#[cfg(test)]
+impl Changes {
+    /// What a newer program would leave.
+    pub(crate) fn newer_format() -> Self {
+        Self {
+            all: vec![(FORMAT_KEY.into(), Some(vec![FORMAT_VERSION + 1]))],
+        }
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Does now what the store does by itself when there is enough to compact.
+    pub(crate) fn compact(&self) -> Result<(), DerivedError> {
+        let opened = self.opened()?;
+        opened.records.rotate_memtable_and_wait()?;
+        Ok(opened.records.major_compact()?)
+    }
+}
+
 /// Derived state on disk. Cheap to clone.
 ///
 /// A new store is made by the first checkpoint, not on opening: making its files takes

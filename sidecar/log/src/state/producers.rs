@@ -60,6 +60,7 @@ impl Producers {
             Some(_) | None => 0,
         };
         if sequence.sequence <= high_water {
+            self.heard_of(sequence.producer, stamp_ms);
             return Admission::Duplicate;
         }
         if sequence.sequence != high_water + 1 {
@@ -81,6 +82,17 @@ impl Producers {
         self.restore(sequence.producer, producer);
         self.dirty.insert(sequence.producer);
         Admission::New
+    }
+
+    /// A producer that repeats itself is not idle.
+    fn heard_of(&mut self, id: u128, stamp_ms: u64) {
+        let seen_step = stamp_ms / SEEN_STEP_MS;
+        if let Some(&known) = self.all.get(&id)
+            && known.seen_step != seen_step
+        {
+            self.restore(id, Producer { seen_step, ..known });
+            self.dirty.insert(id);
+        }
     }
 
     /// Forgets who was silent for too long.

@@ -38,6 +38,9 @@ struct Slot {
     rotation: u32,
     /// Messages became visible in the entry that is being applied.
     touched: bool,
+    /// One of them had no key. Only such entries turn the rotation: otherwise entries
+    /// that come in a regular pattern would leave queues empty.
+    rotated: bool,
 }
 
 /// A topic's record in a checkpoint.
@@ -110,6 +113,7 @@ impl Topics {
             shared: Arc::clone(&shared),
             rotation: record.rotation,
             touched: false,
+            rotated: false,
         });
         shared
     }
@@ -120,12 +124,16 @@ impl Topics {
         let slot = self.slots.get_mut(topic.0 as usize)?;
         if !slot.touched {
             slot.touched = true;
-            slot.rotation = (slot.rotation + 1) % slot.shared.topic.queues.max(1);
             self.touched.push(topic);
+        }
+        let queues = slot.shared.topic.queues.max(1);
+        if entry.key_hash == 0 && !slot.rotated {
+            slot.rotated = true;
+            slot.rotation = (slot.rotation + 1) % queues;
         }
         let queue = match entry.key_hash {
             0 => slot.rotation,
-            key_hash => (key_hash % u64::from(slot.shared.topic.queues.max(1))) as u32,
+            key_hash => (key_hash % u64::from(queues)) as u32,
         };
         let offset = slot.shared.queues.get(queue as usize)?.append(entry);
         Some((queue, offset))
@@ -136,6 +144,7 @@ impl Topics {
         for id in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(id.0 as usize) {
                 slot.touched = false;
+                slot.rotated = false;
                 slot.shared.visible.send_modify(|version| *version += 1);
             }
             self.dirty.insert(id);

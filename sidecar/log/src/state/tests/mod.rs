@@ -1,5 +1,6 @@
 mod cost;
 mod model;
+mod scenarios;
 mod schedules;
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use crate::command::{
 fn limits() -> Limits {
     Limits {
         unresolved_transactions_max: 5,
-        delayed_messages_max: 6,
+        delayed_messages_max: 3,
         resolved_retention_ms: 700,
         ..Limits::default()
     }
@@ -28,7 +28,7 @@ fn limits() -> Limits {
 
 /// A message; its bytes are made later, so that each is different.
 fn message() -> impl Strategy<Value = NewMessage> {
-    let delay = prop_oneof![4 => Just(0), 1 => 1_000..3_000_u64];
+    let delay = prop_oneof![2 => Just(0), 1 => 1_000..3_000_u64];
     let key = prop_oneof![2 => Just(0), 1 => 1..4_u64];
     (0..3_u32, key, delay, prop::bool::weighted(0.15)).prop_map(
         |(topic, key_hash, deliver_at_ms, from_fence)| NewMessage {

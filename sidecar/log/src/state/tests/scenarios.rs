@@ -1,0 +1,320 @@
+//! Promises with a story each.
+
+use bytes::Bytes;
+use outrigger_core::half_message::{State as Recorded, Verdict};
+use outrigger_core::lease::Event;
+
+use super::super::producers::Producers;
+use super::super::{AuditAction, State, StateError};
+use super::{Limits, Subject};
+use crate::apply::Apply as _;
+use crate::command::{
+    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal,
+    StartFrom, TopicId, TransactionId,
+};
+use crate::derived::{Changes, DerivedError, Store, Table};
+
+fn message(key_hash: u64, deliver_at_ms: u64, stored: &str) -> NewMessage {
+    NewMessage {
+        topic: TopicId(0),
+        key_hash,
+        tag_hash: 0,
+        deliver_at_ms,
+        from_fence: false,
+        stored: Bytes::copy_from_slice(stored.as_bytes()),
+    }
+}
+
+fn send(message: NewMessage) -> Command {
+    Command::Send {
+        message,
+        sequence: None,
+    }
+}
+
+fn group(name: &str, start_from: StartFrom) -> Command {
+    Command::CreateConsumerGroup {
+        name: name.to_owned(),
+        config: ConsumerGroupConfig {
+            start_from,
+            max_attempts: 3,
+            retry_delays_ms: vec![10, 20],
+        },
+    }
+}
+
+/// A state with the topic `orders`.
+fn subject(queues: u32) -> Subject {
+    let mut subject = Subject::new(Limits::default());
+    let name = "orders".to_owned();
+    subject.one(1, Command::CreateTopic { name, queues });
+    subject
+}
+
+#[test]
+fn messages_of_one_entry_stay_together_and_keys_keep_their_queue() {
+    let mut subject = subject(4);
+    for entry in 0..8 {
+        let stored = format!("entry {entry}");
+        subject.submit(2, &vec![send(message(0, 0, &stored)); 5]);
+        subject.submit(
+            2,
+            &[send(message(6, 0, "key")), send(message(11, 0, "key"))],
+        );
+    }
+    let queues = subject.visible(TopicId(0));
+    for queue in &queues {
+        let whole = queue.iter().filter(|one| one.starts_with(b"entry"));
+        assert_eq!(whole.count(), 2 * 5, "{queues:?}");
+    }
+    let keyed = |queue: &Vec<Bytes>| queue.iter().filter(|one| one.starts_with(b"key")).count();
+    let keyed: Vec<_> = queues.iter().map(keyed).collect();
+    assert_eq!(keyed, [0, 0, 8, 8]);
+}
+
+#[test]
+fn delayed_messages_become_visible_in_the_order_in_which_they_are_due() {
+    let mut subject = subject(1);
+    for (due_ms, stored) in [(30, "third"), (10, "first"), (10, "second"), (5, "at once")] {
+        subject.one(5, send(message(0, due_ms, stored)));
+    }
+    assert_eq!(subject.visible(TopicId(0)), [vec!["at once"]]);
+    assert_eq!(subject.state.next_due_ms(), Some(10));
+    subject.checkpoint();
+    subject = subject.crash();
+    subject.one(20, Command::Due { until_ms: 20 });
+    assert_eq!(
+        subject.visible(TopicId(0)),
+        [vec!["at once", "first", "second"]]
+    );
+    subject.checkpoint();
+    subject = subject.crash();
+    assert_eq!(subject.state.next_due_ms(), Some(30));
+    subject.one(40, Command::Due { until_ms: 40 });
+    assert_eq!(subject.visible(TopicId(0))[0].last().unwrap(), "third");
+    assert_eq!(subject.state.next_due_ms(), None);
+}
+
+#[test]
+fn a_decision_by_hand_is_kept_with_its_reason() {
+    let mut subject = subject(1);
+    let id = TransactionId(9);
+    let prepare = Command::Prepare {
+        id,
+        producer_group: "orders".to_owned(),
+        fingerprint: 3,
+        messages: vec![NewMessage {
+            from_fence: true,
+            ..message(0, 0, "")
+        }],
+    };
+    subject.one(2, prepare);
+    subject.one(3, Command::Park { id });
+    let shared = subject.state.shared();
+    assert_eq!(shared.counts().parked, 1);
+    let reason = "database is back".to_owned();
+    subject.one(4, Command::Resume { id, reason });
+    subject.one(5, Command::Park { id });
+    let decide = |replacements| Command::Decide {
+        id,
+        verdict: Verdict::Commit,
+        replacements,
+        reason: "customer called".to_owned(),
+    };
+    let refused = subject.one(6, decide(Vec::new()));
+    let missing = Refusal::PayloadMissing { id, message: 0 };
+    assert_eq!(refused, Outcome::Refused(missing));
+    let body = Bytes::from_static(b"from the fence");
+    let decided = subject.one(7, decide(vec![(0, body.clone())]));
+    assert_eq!(decided, Outcome::Resolved { repeated: false });
+    drop(shared);
+    subject.checkpoint();
+    let subject = subject.crash();
+    assert_eq!(subject.visible(TopicId(0)), [vec![body]]);
+    let found = subject.state.shared().transaction(id).unwrap().unwrap();
+    assert_eq!(found.state, Recorded::Committed);
+    assert_eq!((found.prepared_at_ms, found.resolved_at_ms), (2, Some(7)));
+    let audit: Vec<_> = found
+        .audit
+        .iter()
+        .map(|one| (one.at_ms, one.action))
+        .collect();
+    let decided = AuditAction::Decided(Verdict::Commit);
+    assert_eq!(audit, [(4, AuditAction::Resumed), (7, decided)]);
+    assert_eq!(found.audit[1].reason, "customer called");
+}
+
+#[test]
+fn a_group_starts_where_it_was_told_to_whenever_it_begins() {
+    let mut subject = subject(1);
+    subject.submit(2, &vec![send(message(0, 0, "before")); 3]);
+    subject.one(3, group("first", StartFrom::First));
+    subject.one(3, group("last", StartFrom::Last));
+    subject.submit(4, &vec![send(message(0, 0, "after")); 2]);
+    let name = "later".to_owned();
+    subject.one(5, Command::CreateTopic { name, queues: 1 });
+    subject.checkpoint();
+    let subject = subject.crash();
+    let shared = subject.state.shared();
+    let floor = |group, topic| {
+        let progress = shared.progress(ConsumerGroupId(group), TopicId(topic), 0);
+        progress.floor()
+    };
+    assert_eq!((floor(0, 0), floor(1, 0)), (0, 3));
+    assert_eq!((floor(0, 1), floor(1, 1)), (0, 0));
+}
+
+#[test]
+fn a_dead_letter_points_to_the_same_bytes_and_counts_as_done() {
+    let mut subject = subject(1);
+    subject.one(2, group("stock", StartFrom::First));
+    subject.submit(
+        2,
+        &[send(message(0, 0, "good")), send(message(0, 0, "bad"))],
+    );
+    let dead = Command::DeadLetter {
+        group: ConsumerGroupId(0),
+        topic: TopicId(0),
+        queue: 0,
+        offset: 1,
+    };
+    for _ in 0..2 {
+        assert_eq!(subject.one(3, dead.clone()), Outcome::Applied);
+        subject.checkpoint();
+        subject = subject.crash();
+    }
+    let shared = subject.state.shared();
+    let topic = shared.topic("%DLQ%stock").unwrap();
+    assert_eq!(subject.visible(topic.id), [vec!["bad"]]);
+    let progress = shared.progress(ConsumerGroupId(0), TopicId(0), 0);
+    assert!(progress.is_acked(1) && !progress.is_acked(0));
+    let ahead = Command::Progress {
+        group: ConsumerGroupId(0),
+        topic: TopicId(0),
+        queue: 0,
+        events: vec![Event::Acked {
+            first: 0,
+            last: u64::MAX,
+        }],
+    };
+    let refused = subject.one(4, ahead);
+    assert!(matches!(
+        refused,
+        Outcome::Refused(Refusal::UnknownOffset { .. })
+    ));
+}
+
+#[test]
+fn whoever_watches_a_topic_is_woken_when_messages_are_visible() {
+    let mut subject = subject(2);
+    let shared = subject.state.shared();
+    let mut watch = shared.watch_topic(TopicId(0)).unwrap();
+    watch.mark_unchanged();
+    subject.one(2, group("stock", StartFrom::First));
+    assert!(!watch.has_changed().unwrap());
+    subject.one(2, send(message(0, 9, "later")));
+    assert!(!watch.has_changed().unwrap());
+    subject.one(9, Command::Due { until_ms: 9 });
+    assert!(watch.has_changed().unwrap());
+}
+
+#[test]
+fn idle_producers_are_forgotten_and_busy_ones_are_not() {
+    let limits = Limits {
+        producers_max: 2,
+        producer_idle_ms: 60 * 60_000,
+        ..Limits::default()
+    };
+    let mut producers = Producers::default();
+    let mut admit = |producer: u128, sequence: u64, stamp_ms: u64| {
+        producers.expire(stamp_ms, &limits);
+        let sequence = ProducerSequence {
+            producer,
+            epoch: 1,
+            sequence,
+        };
+        format!("{:?}", producers.admit(&sequence, stamp_ms, &limits))
+    };
+    let minute = 60_000;
+    assert_eq!(admit(1, 1, minute), "New");
+    assert_eq!(admit(2, 1, 2 * minute), "New");
+    assert!(admit(3, 1, 3 * minute).contains("TooManyProducers"));
+    assert_eq!(admit(2, 1, 20 * minute), "Duplicate");
+    assert_eq!(admit(3, 1, 20 * minute), "New");
+    assert!(admit(1, 1, 30 * minute).contains("TooManyProducers"));
+    assert_eq!(admit(3, 1, 70 * minute), "Duplicate");
+    assert_eq!(admit(2, 2, 80 * minute), "New");
+    let forgotten = admit(3, 2, 132 * minute);
+    assert!(forgotten.contains("SequenceGap"), "{forgotten}");
+    assert_eq!(admit(2, 3, 132 * minute), "New");
+}
+
+#[test]
+fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
+    let mut subject = subject(2);
+    subject.submit(2, &vec![send(message(0, 0, "kept")); 100]);
+    subject.checkpoint();
+    let before = subject.digest();
+    for file in std::fs::read_dir(subject.path().join("index")).unwrap() {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(file.unwrap().path());
+        file.unwrap().set_len(32).unwrap();
+    }
+    let mut subject = subject.crash();
+    assert_eq!(subject.digest(), before);
+    assert!(subject.path().with_extension("discarded").exists());
+    subject.checkpoint();
+
+    let Subject {
+        state,
+        limits,
+        directory,
+        ..
+    } = subject;
+    drop(state);
+    let path = directory.path().join("derived");
+    let store = Store::open(&path.join("store")).unwrap();
+    store.commit(Changes::newer_format(), 1).unwrap();
+    drop(store);
+    let refused = State::open(&path, limits);
+    assert!(matches!(
+        refused.err(),
+        Some(StateError::Derived(DerivedError::NewerFormat {
+            found: 2,
+            newest: 1
+        }))
+    ));
+}
+
+#[test]
+fn expired_records_leave_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let hour_ms = 60 * 60 * 1_000_u64;
+    for (table, keys) in [(Table::Resolved, 0..2_000_u32), (Table::Delayed, 0..10)] {
+        let mut changes = Changes::default();
+        for key in keys {
+            let expires_at_ms = u64::from(key) * hour_ms;
+            changes.put(
+                table,
+                &key.to_be_bytes(),
+                expires_at_ms.to_le_bytes().to_vec(),
+            );
+        }
+        store.commit(changes, 0).unwrap();
+    }
+    store.commit(Changes::default(), 1_001 * hour_ms).unwrap();
+    store.compact().unwrap();
+    let count = |table| {
+        let mut count = 0;
+        store
+            .scan(table, |_, _| {
+                count += 1;
+                Ok(())
+            })
+            .unwrap();
+        count
+    };
+    assert_eq!((count(Table::Resolved), count(Table::Delayed)), (999, 10));
+}
