@@ -27,7 +27,8 @@ pub struct Options {
     pub backoff_base_ms: u64,
     /// Highest ceiling of the wait between two checks.
     pub backoff_cap_ms: u64,
-    /// From Prepare until the transaction is parked, if it was asked about in vain.
+    /// From Prepare until the transaction is parked, if it was asked about in vain and
+    /// unless it says otherwise.
     pub park_after_ms: u64,
     /// A check without an answer after this time counts as unreachable.
     pub check_timeout_ms: u64,
@@ -90,6 +91,8 @@ pub enum Input {
         prepared_at_ms: u64,
         /// Its own [`Options::first_check_ms`].
         first_check_ms: Option<u64>,
+        /// Its own [`Options::park_after_ms`].
+        park_after_ms: Option<u64>,
     },
     /// What became of a check.
     Answer {

@@ -99,9 +99,13 @@ impl Scheduler {
                 target,
                 prepared_at_ms,
                 first_check_ms,
+                park_after_ms,
             } => {
                 let first_ms = first_check_ms.unwrap_or(self.options.first_check_ms);
-                self.track(id, &target, prepared_at_ms, first_ms)?;
+                let park_ms = park_after_ms.unwrap_or(self.options.park_after_ms);
+                let due_ms = prepared_at_ms.saturating_add(first_ms);
+                let park_at_ms = prepared_at_ms.saturating_add(park_ms);
+                self.track(id, &target, due_ms, park_at_ms)?;
                 self.start_checks(now_ms, &target, effects);
             }
             Input::Answer { id, answer } => {
@@ -127,8 +131,8 @@ impl Scheduler {
         &mut self,
         id: u128,
         name: &Arc<str>,
-        prepared_at_ms: u64,
-        first_check_ms: u64,
+        due_ms: u64,
+        park_at_ms: u64,
     ) -> Result<(), Error> {
         if let Some(known) = self.transactions.get_mut(&id) {
             // Resumed while the answer of a check from before was still under way.
@@ -148,8 +152,6 @@ impl Scheduler {
             let target = Arc::clone(name);
             return Err(Error::TargetFull { target, limit });
         }
-        let due_ms = prepared_at_ms.saturating_add(first_check_ms);
-        let park_at_ms = prepared_at_ms.saturating_add(self.options.park_after_ms);
         target.tracked += 1;
         target.due.insert((due_ms, id));
         let tracked = Tracked {

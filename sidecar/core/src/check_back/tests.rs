@@ -187,6 +187,7 @@ impl World {
             target: target.into(),
             prepared_at_ms: self.now_ms,
             first_check_ms: None,
+            park_after_ms: None,
         };
         let tracked = self.input(input.clone())?;
         if tracked.is_err() {
@@ -347,6 +348,7 @@ fn a_dead_service_delays_nobody_else() {
             target: if id < 12 { dead.clone() } else { alive.clone() },
             prepared_at_ms: 0,
             first_check_ms: None,
+            park_after_ms: None,
         };
         scheduler.step(0, 0, input, &mut effects).unwrap();
     }
@@ -402,6 +404,7 @@ fn a_full_target_refuses_and_names_its_limit() {
         target: target.into(),
         prepared_at_ms: 0,
         first_check_ms: None,
+        park_after_ms: None,
     };
     let mut effects = Vec::new();
     for id in 0..12 {
@@ -416,4 +419,31 @@ fn a_full_target_refuses_and_names_its_limit() {
         scheduler.step(0, 0, unresolved(13, "b"), &mut effects),
         Ok(())
     );
+}
+
+#[test]
+fn a_transaction_may_have_its_own_time_to_park() {
+    let mut scheduler = Scheduler::new(options());
+    let mut effects = Vec::new();
+    for (id, park_after_ms) in [(1, Some(50)), (2, None)] {
+        let input = Input::Unresolved {
+            id,
+            target: "a".into(),
+            prepared_at_ms: 0,
+            first_check_ms: Some(10),
+            park_after_ms,
+        };
+        scheduler.step(0, 0, input, &mut effects).unwrap();
+    }
+    scheduler.step(10, 0, Input::Tick, &mut effects).unwrap();
+    for id in [1, 2] {
+        let answer = Answer::Unknown;
+        let input = Input::Answer { id, answer };
+        scheduler.step(60, 0, input, &mut effects).unwrap();
+    }
+    let parked: Vec<_> = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Park { .. }))
+        .collect();
+    assert_eq!(parked, [&Effect::Park { id: 1 }]);
 }
