@@ -2,5 +2,6 @@
 //! process.
 
 pub mod check_back;
+mod clock;
 pub mod edge;
 pub mod guards;

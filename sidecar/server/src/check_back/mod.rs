@@ -7,9 +7,20 @@
 
 mod answer;
 pub mod callback;
+mod checkers;
+mod error;
 pub mod fence;
+mod last_checks;
+mod options;
+mod runner;
+mod transaction_log;
 mod undecided;
 
 pub use answer::Answer;
 pub use callback::{CallbackHub, CallbackOptions, Question};
+pub use error::Error;
+pub use last_checks::LastChecks;
+pub use options::{GroupOptions, Mode, Options};
+pub use runner::{CheckBack, start_over};
+pub use transaction_log::{NotRecorded, TransactionLog, WaitingTransaction};
 pub use undecided::Undecided;
