@@ -87,8 +87,10 @@ impl LogStore {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        let first = self.wal.purged(self.group).map_or(0, |id| id.index + 1);
-        (start.max(first), end.min(self.next_index()))
+        (
+            start.max(self.wal.begin(self.group)),
+            end.min(self.next_index()),
+        )
     }
 }
 

@@ -1,10 +1,20 @@
 //! The Raft group over the write-ahead log.
 
+mod checkpointer;
+mod error;
 mod log_store;
 mod machine;
 mod membership;
 mod network;
+mod node;
+mod proposer;
+#[cfg(test)]
+mod tests;
+mod timer;
 mod types;
 
+pub(crate) use checkpointer::CheckpointLimits;
+pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
+pub(crate) use node::{GROUP, Node, NodeOptions, NodeStatus};
 pub(crate) use types::{LogId, Membership, StoredMembership};

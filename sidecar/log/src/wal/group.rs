@@ -45,6 +45,8 @@ pub(super) struct Group {
     pub(super) purged: Option<EntryId>,
     /// The last entry, or what was purged when there is none.
     pub(super) last: Option<EntryId>,
+    /// The index of the very first entry.
+    pub(super) start: u64,
     /// The last entry that a sync has covered.
     pub(super) durable: Option<EntryId>,
     /// The index of the first slot.
@@ -91,6 +93,9 @@ impl Group {
                 found: id.index,
             });
         }
+        if self.last.is_none() {
+            self.start = id.index;
+        }
         if self.slots.is_empty() {
             self.first = id.index;
         }
@@ -104,6 +109,10 @@ impl Group {
     }
 
     fn truncate(&mut self, after: Option<EntryId>) {
+        let reaches_last = |after: EntryId| self.last.is_none_or(|last| last.index <= after.index);
+        if after.is_some_and(reaches_last) {
+            return;
+        }
         let next = after.map_or(0, |id| id.index + 1);
         self.cut_from = Some(self.cut_from.map_or(next, |cut| cut.min(next)));
         let keep = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
@@ -127,6 +136,11 @@ impl Group {
     pub(super) fn slot(&self, index: u64) -> Option<Slot> {
         let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
         self.slots.get(at).copied()
+    }
+
+    /// The index of the first entry that has not been purged, if there is any.
+    pub(super) fn begin(&self) -> u64 {
+        self.purged.map_or(self.start, |purged| purged.index + 1)
     }
 
     /// True when the entry has been purged.

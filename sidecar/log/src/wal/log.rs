@@ -218,6 +218,12 @@ impl Wal {
         self.of_group(group, |group| group.purged)
     }
 
+    /// The index of the group's first entry that was not forgotten, if there is any.
+    pub(crate) fn begin(&self, group: u32) -> u64 {
+        self.of_group(group, |group| Some(group.begin()))
+            .unwrap_or(0)
+    }
+
     /// The group's last entry, or what was forgotten last when there is none.
     pub(crate) fn last(&self, group: u32) -> Option<EntryId> {
         self.of_group(group, |group| group.last)
@@ -244,6 +250,11 @@ impl Wal {
     /// True while the next segment cannot be prepared, for lack of space or another reason.
     pub(crate) fn no_space(&self) -> bool {
         self.shared.preparer.no_space()
+    }
+
+    /// True once nothing is written any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        lock(&self.shared.state).failed.is_some()
     }
 
     /// Bytes of records that are not durable yet.

@@ -1,0 +1,42 @@
+use super::types::LogId;
+
+/// Why the Raft group of a node does not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Derived state could not be discarded.
+    #[error("derived state that is ahead of the log could not be discarded: {source}")]
+    Reset {
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// The group could not be started or has stopped.
+    #[error("the Raft group stopped while {doing}: {reason}")]
+    Stopped {
+        /// What was being done.
+        doing: &'static str,
+        /// What the group says.
+        reason: String,
+    },
+    /// Not everything was applied within the time allowed.
+    #[error("entries up to {upto} were not applied within {waited_ms} ms")]
+    Timeout {
+        /// The index that had to be reached.
+        upto: u64,
+        /// The time allowed.
+        waited_ms: u64,
+    },
+}
+
+impl NodeError {
+    pub(super) fn stopped(doing: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::Stopped {
+            doing,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// True when derived state has seen an entry that the log has not.
+pub(super) fn is_ahead(applied: Option<LogId>, last: Option<LogId>) -> bool {
+    applied.map(|id| id.index) > last.map(|id| id.index)
+}

@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
+use tokio::task::JoinSet;
+
+use super::checkpointer::{CheckpointLimits, Checkpointer};
+use super::error::{NodeError, is_ahead};
+use super::log_store::{LogStore, to_log_id};
+use super::machine::{Driven, Machine};
+use super::network::NoPeers;
+use super::proposer::Proposer;
+use super::timer;
+use super::types::{NodeId, TypeConfig};
+use crate::apply::Apply;
+use crate::command::Command;
+use crate::submit::{Batcher, Clock, Limits, Pending, SubmitError};
+use crate::wal::Wal;
+
+/// The group that holds everything as long as there is one.
+pub(crate) const GROUP: u32 = 0;
+
+const HEARTBEAT_INTERVAL_MS: u64 = 50;
+const ELECTION_TIMEOUT_MIN_MS: u64 = 200;
+const ELECTION_TIMEOUT_MAX_MS: u64 = 400;
+/// How long applying what was committed before may take.
+const RECOVERY_MS_MAX: u64 = 600_000;
+
+/// How long a shutdown waits for what was taken before.
+const DRAIN_MS_MAX: u64 = 5_000;
+
+/// What a node keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeOptions {
+    pub(crate) node_id: NodeId,
+    pub(crate) submit: Limits,
+    pub(crate) checkpoint: CheckpointLimits,
+}
+
+/// How a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeStatus {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) applied_index: Option<u64>,
+    pub(crate) durable_index: Option<u64>,
+    pub(crate) in_flight_bytes: u64,
+    pub(crate) no_space: bool,
+}
+
+/// A member of a Raft group: its log, its state, and the tasks that drive them.
+pub(crate) struct Node<A: Apply> {
+    raft: Raft<TypeConfig, Machine<A>>,
+    wal: Arc<Wal>,
+    driven: Arc<Driven<A>>,
+    batcher: Arc<Batcher<Proposer<A>>>,
+    checkpointer: Arc<Checkpointer<A>>,
+    tasks: JoinSet<()>,
+}
+
+impl<A: Apply> Node<A> {
+    /// Starts the node; returns when it leads and has applied everything that was
+    /// acknowledged before.
+    pub(crate) async fn start(
+        options: NodeOptions,
+        wal: Arc<Wal>,
+        mut state: A,
+    ) -> Result<Self, NodeError> {
+        discard_what_is_ahead(&wal, &mut state)?;
+        let driven = Arc::new(Driven::new(state));
+        let raft = Raft::new(
+            options.node_id,
+            Arc::new(config()),
+            NoPeers,
+            LogStore::new(Arc::clone(&wal), GROUP),
+            Machine::new(Arc::clone(&driven)),
+        )
+        .await
+        .map_err(|error| NodeError::stopped("starting", error))?;
+        lead(&raft, options.node_id).await?;
+        wait_until_recovered(&raft, &wal).await?;
+
+        let clock = Clock::not_before(driven.state().last_stamp_ms());
+        let proposer = Proposer::new(raft.clone(), Arc::clone(&wal));
+        let batcher = Batcher::new(options.submit, clock, proposer);
+        let checkpointer = Arc::new(Checkpointer::new(
+            options.checkpoint,
+            Arc::clone(&wal),
+            Arc::clone(&driven),
+        ));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&batcher).run());
+        tasks.spawn(timer::run(driven.due(), Arc::clone(&batcher)));
+        tasks.spawn(Arc::clone(&checkpointer).run());
+        Ok(Self {
+            raft,
+            wal,
+            driven,
+            batcher,
+            checkpointer,
+            tasks,
+        })
+    }
+
+    pub(crate) fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
+        self.batcher.submit(commands)
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        let (term, leader) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_term, metrics.current_leader)
+        };
+        NodeStatus {
+            term,
+            leader,
+            applied_index: self.driven.state().applied().map(|id| id.index),
+            durable_index: self.wal.durable(GROUP).map(|id| id.index),
+            in_flight_bytes: self.batcher.in_flight_bytes(),
+            no_space: self.wal.no_space(),
+        }
+    }
+
+    /// Stops taking commands, lets what was taken end, writes a checkpoint, and closes the log.
+    pub(crate) async fn shutdown(mut self) {
+        self.batcher
+            .drain(Duration::from_millis(DRAIN_MS_MAX))
+            .await;
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(%error, "the Raft group did not stop in order");
+        }
+        self.tasks.shutdown().await;
+        self.checkpointer.checkpoint().await;
+        let wal = Arc::clone(&self.wal);
+        if tokio::task::spawn_blocking(move || wal.close())
+            .await
+            .is_err()
+        {
+            tracing::error!("closing the log panicked");
+        }
+    }
+}
+
+/// Derived state must never have seen what the log does not have: openraft would take it for
+/// a snapshot and purge the log. Checkpoints are written behind the log, so this happens only
+/// when files were exchanged; the log decides.
+fn discard_what_is_ahead<A: Apply>(wal: &Wal, state: &mut A) -> Result<(), NodeError> {
+    let applied = state.applied();
+    let last = wal.last(GROUP).map(to_log_id);
+    if is_ahead(applied, last) {
+        tracing::warn!(
+            ?applied,
+            ?last,
+            "derived state is ahead of the log and is made again"
+        );
+        return state.reset().map_err(|source| NodeError::Reset { source });
+    }
+    Ok(())
+}
+
+/// With a single voter there is nobody to wait for.
+async fn lead<A: Apply>(
+    raft: &Raft<TypeConfig, Machine<A>>,
+    node_id: NodeId,
+) -> Result<(), NodeError> {
+    let initialized = raft
+        .is_initialized()
+        .await
+        .map_err(|error| NodeError::stopped("starting", error))?;
+    if initialized {
+        let elected = raft.trigger().elect(false).await;
+        return elected.map_err(|error| NodeError::stopped("electing a leader", error));
+    }
+    let members = BTreeMap::from([(node_id, BasicNode::default())]);
+    let initialized = raft.initialize(members).await;
+    initialized.map_err(|error| NodeError::stopped("forming the group", error))
+}
+
+/// Waits until this node leads and has applied everything that is in its log, the first entry
+/// of its own term included.
+async fn wait_until_recovered<A: Apply>(
+    raft: &Raft<TypeConfig, Machine<A>>,
+    wal: &Wal,
+) -> Result<(), NodeError> {
+    let mut metrics = raft.metrics();
+    let recovered = async {
+        loop {
+            {
+                let now = metrics.borrow_and_update();
+                if let Err(error) = &now.running_state {
+                    return Err(NodeError::stopped("applying the log", error));
+                }
+                let leads = now.current_leader == Some(now.id) && now.state.is_leader();
+                let last = wal.last(GROUP).map(|id| (id.term, id.index));
+                let applied = now.last_applied.map(|id| (id.leader_id.term, id.index));
+                if leads
+                    && applied >= last
+                    && applied.map(|(term, _)| term) == Some(now.current_term)
+                {
+                    return Ok(());
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return Err(NodeError::stopped("applying the log", "no longer running"));
+            }
+        }
+    };
+    let limit = Duration::from_millis(RECOVERY_MS_MAX);
+    tokio::time::timeout(limit, recovered)
+        .await
+        .unwrap_or_else(|_| {
+            Err(NodeError::Timeout {
+                upto: wal.last(GROUP).map_or(0, |id| id.index),
+                waited_ms: RECOVERY_MS_MAX,
+            })
+        })
+}
+
+fn config() -> Config {
+    Config {
+        cluster_name: "outrigger".to_owned(),
+        heartbeat_interval: HEARTBEAT_INTERVAL_MS,
+        election_timeout_min: ELECTION_TIMEOUT_MIN_MS,
+        election_timeout_max: ELECTION_TIMEOUT_MAX_MS,
+        // The log is the store: it is purged when its messages have expired, not before.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // A leader that has crashed may have acknowledged entries, through followers, that its
+        // own log lost. If it went on in the same term, it would give the same term and index
+        // to other entries.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+}

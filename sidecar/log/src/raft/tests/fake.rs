@@ -1,0 +1,86 @@
+//! A state machine that only counts, beside the real one.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use crate::apply::{Applied, Apply, Checkpoint};
+use crate::command::{Batch, Outcome};
+use crate::raft::{LogId, Membership, StoredMembership};
+
+/// What was applied, in order: index and body.
+pub(super) type Seen = Arc<Mutex<Vec<(u64, bytes::Bytes)>>>;
+
+#[derive(Default)]
+pub(super) struct Counting {
+    pub(super) seen: Seen,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    pub(super) stamp_ms: u64,
+    pub(super) resets: Arc<Mutex<u32>>,
+}
+
+impl Apply for Counting {
+    type Checkpoint = Nothing;
+
+    fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    fn membership(&self) -> StoredMembership {
+        self.membership.clone()
+    }
+
+    fn apply(&mut self, entry: Applied<'_>) -> io::Result<Vec<Outcome>> {
+        let batch = Batch::decode(entry.body).map_err(io::Error::other)?;
+        assert!(batch.stamp_ms >= self.stamp_ms, "time runs backwards");
+        self.stamp_ms = batch.stamp_ms;
+        self.applied = Some(entry.log_id);
+        let mut seen = self.seen.lock().unwrap();
+        seen.push((entry.log_id.index, entry.body.clone()));
+        Ok(vec![Outcome::Applied; batch.len()])
+    }
+
+    fn apply_blank(&mut self, log_id: LogId) {
+        self.applied = Some(log_id);
+    }
+
+    fn apply_membership(&mut self, log_id: LogId, membership: Membership) {
+        self.applied = Some(log_id);
+        self.membership = StoredMembership::new(Some(log_id), membership);
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn last_stamp_ms(&self) -> u64 {
+        self.stamp_ms
+    }
+
+    fn begin_checkpoint(&mut self) -> Option<Nothing> {
+        None
+    }
+
+    fn end_checkpoint(&mut self, _written: bool) {}
+
+    fn reset(&mut self) -> io::Result<()> {
+        *self.resets.lock().unwrap() += 1;
+        self.applied = None;
+        self.membership = StoredMembership::default();
+        self.stamp_ms = 0;
+        self.seen.lock().unwrap().clear();
+        Ok(())
+    }
+}
+
+pub(super) enum Nothing {}
+
+impl Checkpoint for Nothing {
+    fn applied(&self) -> LogId {
+        match *self {}
+    }
+
+    fn write(self) -> io::Result<()> {
+        match self {}
+    }
+}

@@ -1,0 +1,189 @@
+//! One node, stopped and started again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fake::Counting;
+use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
+use crate::raft::{CheckpointLimits, GROUP, LogId, Node, NodeOptions};
+use crate::submit::{Limits, SubmitError};
+use crate::wal::{OsDisk, Wal, WalOptions};
+
+fn wal(directory: &Path) -> Arc<Wal> {
+    let options = WalOptions {
+        segment_bytes: 1 << 20,
+        first_segment_bytes: 256 << 10,
+        tail_cache_bytes_max: 64 << 10,
+        owner: 7,
+    };
+    let fatal = Arc::new(|error: &std::io::Error| panic!("{error}"));
+    Arc::new(Wal::open(directory, options, Arc::new(OsDisk), fatal).unwrap())
+}
+
+fn options() -> NodeOptions {
+    NodeOptions {
+        node_id: 1,
+        submit: Limits {
+            in_flight_bytes_max: 1 << 20,
+            entry_bytes_max: 128 << 10,
+            entry_bytes_target: 16 << 10,
+        },
+        checkpoint: CheckpointLimits {
+            interval_bytes: 1 << 20,
+            interval_ms: 1_000,
+        },
+    }
+}
+
+fn send(number: u32) -> Command {
+    let message = NewMessage {
+        topic: TopicId(1),
+        key_hash: 0,
+        tag_hash: 0,
+        deliver_at_ms: 0,
+        from_fence: false,
+        stored: Bytes::from(format!("{number:0256}")),
+    };
+    Command::Send {
+        message,
+        sequence: None,
+    }
+}
+
+async fn start(directory: &Path) -> (Node<Counting>, super::fake::Seen) {
+    let state = Counting::default();
+    let seen = Arc::clone(&state.seen);
+    let node = Node::start(options(), wal(directory), state).await.unwrap();
+    (node, seen)
+}
+
+fn numbers(seen: &super::fake::Seen) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for (_, body) in seen.lock().unwrap().iter() {
+        let batch = Batch::decode(body).unwrap();
+        for command in &batch.commands {
+            if let crate::command::RecordedCommand::Send { message, .. } = command {
+                let start = message.span.offset as usize;
+                let stored = &body[start..start + message.span.length as usize];
+                let text = std::str::from_utf8(stored).unwrap();
+                numbers.push(text.parse().unwrap());
+            }
+        }
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_applied_in_order_and_again_after_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sent = 0_u32;
+    let mut term = 0;
+    for _ in 0..4 {
+        let (node, seen) = start(directory.path()).await;
+        assert_eq!(numbers(&seen), (0..sent).collect::<Vec<_>>());
+        let status = node.status();
+        assert!(
+            status.term > term,
+            "a restarted leader never goes on in its old term"
+        );
+        assert_eq!(status.leader, Some(1));
+        term = status.term;
+        let mut pending = Vec::new();
+        for count in (1..=40).cycle().take(200) {
+            let commands = (sent..sent + count).map(send).collect();
+            match node.submit(commands) {
+                Ok(answers) => {
+                    sent += count;
+                    pending.push((count, answers));
+                }
+                Err(SubmitError::Overloaded { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        for (count, answers) in pending {
+            let outcomes = answers.await.unwrap();
+            assert_eq!(outcomes, vec![Outcome::Applied; count as usize]);
+        }
+        assert_eq!(node.status().in_flight_bytes, 0);
+        node.shutdown().await;
+    }
+    let (node, seen) = start(directory.path()).await;
+    assert_eq!(numbers(&seen), (0..sent).collect::<Vec<_>>());
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn derived_state_that_is_ahead_of_the_log_is_discarded_and_the_log_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, _) = start(directory.path()).await;
+    node.submit(vec![send(0), send(1)]).unwrap().await.unwrap();
+    node.shutdown().await;
+
+    let state = Counting {
+        applied: Some(LogId::new_term_index(9, 1_000)),
+        ..Counting::default()
+    };
+    let (seen, resets) = (Arc::clone(&state.seen), Arc::clone(&state.resets));
+    let wal = wal(directory.path());
+    let node = Node::start(options(), Arc::clone(&wal), state)
+        .await
+        .unwrap();
+    assert_eq!(*resets.lock().unwrap(), 1);
+    assert_eq!(numbers(&seen), [0, 1]);
+    assert_eq!(wal.purged(GROUP), None);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_refuse_without_losing_what_was_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, seen) = start(directory.path()).await;
+    let large = |bytes: usize| Command::Send {
+        message: NewMessage {
+            topic: TopicId(1),
+            key_hash: 0,
+            tag_hash: 0,
+            deliver_at_ms: 0,
+            from_fence: false,
+            stored: Bytes::from(vec![b'0'; bytes]),
+        },
+        sequence: None,
+    };
+    let error = node.submit(vec![large(200 << 10)]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SubmitError::TooLarge {
+                limit_bytes: 131_072,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!error.is_retryable());
+    assert_eq!(node.submit(Vec::new()).unwrap().await, Ok(Vec::new()));
+
+    let mut pending = Vec::new();
+    let mut refused = 0;
+    for _ in 0..64 {
+        match node.submit((0..4).map(|_| large(16 << 10)).collect()) {
+            Ok(answers) => pending.push(answers),
+            Err(error) => {
+                assert!(matches!(error, SubmitError::Overloaded { .. }), "{error}");
+                assert!(error.is_retryable());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    let taken = pending.len() * 4;
+    for answers in pending {
+        assert_eq!(answers.await.unwrap().len(), 4);
+    }
+    assert_eq!(numbers(&seen).len(), taken);
+    node.shutdown().await;
+}

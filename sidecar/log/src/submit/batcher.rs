@@ -1,0 +1,327 @@
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+
+use super::pending::Answer;
+use super::{Clock, Pending, SubmitError};
+use crate::command::{Batch, Command, Outcome};
+
+/// Commands that go into one entry, at most.
+const ENTRY_COMMANDS_MAX: usize = 8_192;
+/// Entries on their way, at most. One is being synced and one is being written behind it; the
+/// others are being applied or answered. More would only make entries smaller.
+const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+
+/// How often it is looked whether everything was answered.
+const DRAIN_POLL_MS: u64 = 1;
+
+/// What the batcher keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of commands that were not answered yet.
+    pub(crate) in_flight_bytes_max: u64,
+    /// Bytes of one entry.
+    pub(crate) entry_bytes_max: u64,
+    /// Bytes after which an entry takes no further command.
+    pub(crate) entry_bytes_target: u64,
+}
+
+/// Where entries go.
+pub(crate) trait Propose: Send + Sync + 'static {
+    /// Proposes an entry; returns at once. `done` is called when it was applied or refused, and
+    /// dropped when the node stops before.
+    fn propose(&self, body: Bytes, done: impl FnOnce(Answer) + Send + 'static);
+
+    /// Why nothing can be taken at the moment.
+    fn refusal(&self) -> Option<SubmitError>;
+}
+
+/// Commands of one client.
+struct Submission {
+    commands: Vec<Command>,
+    bytes: u64,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Default)]
+struct Queue {
+    submissions: VecDeque<Submission>,
+    closed: bool,
+}
+
+/// What is on its way. Outside the queue's lock, because an entry may end while it is being
+/// proposed under that lock.
+#[derive(Default)]
+struct Counts {
+    /// Bytes of all submissions that were not answered, waiting or on their way.
+    in_flight_bytes: AtomicU64,
+    entries_in_flight: AtomicUsize,
+    /// Submissions that wait for an entry.
+    waiting: AtomicUsize,
+}
+
+/// Collects what is submitted and proposes it, in order.
+pub(crate) struct Batcher<P> {
+    limits: Limits,
+    clock: Clock,
+    propose: P,
+    queue: Mutex<Queue>,
+    counts: Counts,
+    /// Woken when an entry was answered while submissions wait.
+    wake: Notify,
+}
+
+impl<P: Propose> Batcher<P> {
+    pub(crate) fn new(limits: Limits, clock: Clock, propose: P) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            clock,
+            propose,
+            queue: Mutex::default(),
+            counts: Counts::default(),
+            wake: Notify::new(),
+        })
+    }
+
+    /// The clock with which entries are stamped.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where entries go.
+    pub(crate) fn target(&self) -> &P {
+        &self.propose
+    }
+
+    /// Bytes of commands that were not answered yet.
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        self.counts.in_flight_bytes.load(SeqCst)
+    }
+
+    /// Takes commands. All commands of one call keep their order, and calls keep theirs.
+    pub(crate) fn submit(self: &Arc<Self>, commands: Vec<Command>) -> Result<Pending, SubmitError> {
+        if let Some(refusal) = self.propose.refusal() {
+            return Err(refusal);
+        }
+        let (submissions, parts, bytes) = self.divide(commands)?;
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(SubmitError::Closed);
+        }
+        // A submission larger than the limit passes when nothing else is on its way.
+        let counts = &self.counts;
+        let in_flight_bytes = counts.in_flight_bytes.load(SeqCst);
+        let limit_bytes = self.limits.in_flight_bytes_max;
+        if in_flight_bytes > 0 && in_flight_bytes + bytes > limit_bytes {
+            return Err(SubmitError::Overloaded {
+                in_flight_bytes,
+                limit_bytes,
+            });
+        }
+        counts.in_flight_bytes.fetch_add(bytes, SeqCst);
+        counts.waiting.fetch_add(submissions.len(), SeqCst);
+        let entries_in_flight = counts.entries_in_flight.load(SeqCst);
+        let idle = queue.submissions.is_empty() && entries_in_flight == 0;
+        queue.submissions.extend(submissions);
+        if idle {
+            // Nobody to share an entry with: the way through the batcher's task is saved.
+            self.propose_next(&mut queue);
+        }
+        if !queue.submissions.is_empty() && entries_in_flight < ENTRIES_IN_FLIGHT_MAX {
+            self.wake.notify_one();
+        }
+        Ok(Pending::new(parts))
+    }
+
+    /// Divides commands into portions that fit into an entry each.
+    #[expect(clippy::type_complexity, reason = "the parts of one submission")]
+    fn divide(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<(Vec<Submission>, VecDeque<oneshot::Receiver<Answer>>, u64), SubmitError> {
+        let limit = self.limits.entry_bytes_max;
+        let mut submissions = Vec::with_capacity(1);
+        let mut parts = VecDeque::with_capacity(1);
+        let (mut total, mut bytes) = (0, 0);
+        let mut portion = Vec::new();
+        let mut close = |commands: Vec<Command>, bytes: u64| {
+            let (answer, part) = oneshot::channel();
+            parts.push_back(part);
+            submissions.push(Submission {
+                commands,
+                bytes,
+                answer,
+            });
+        };
+        let sizes: u64 = commands.iter().map(size).sum();
+        if sizes <= limit && commands.len() <= ENTRY_COMMANDS_MAX {
+            if !commands.is_empty() {
+                close(commands, sizes);
+            }
+            return Ok((submissions, parts, sizes));
+        }
+        for command in commands {
+            let size = size(&command);
+            if size > limit {
+                return Err(SubmitError::TooLarge {
+                    bytes: size,
+                    limit_bytes: limit,
+                });
+            }
+            if bytes + size > limit || portion.len() >= ENTRY_COMMANDS_MAX {
+                close(std::mem::take(&mut portion), bytes);
+                bytes = 0;
+            }
+            bytes += size;
+            total += size;
+            portion.push(command);
+        }
+        close(portion, bytes);
+        Ok((submissions, parts, total))
+    }
+
+    /// Proposes while there is something to propose, until stopped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            self.wake.notified().await;
+            loop {
+                let mut queue = self.queue();
+                let entries_in_flight = self.counts.entries_in_flight.load(SeqCst);
+                if entries_in_flight >= ENTRIES_IN_FLIGHT_MAX || queue.submissions.is_empty() {
+                    break;
+                }
+                self.propose_next(&mut queue);
+            }
+        }
+    }
+
+    /// Takes no more, and waits until what was taken has been answered. What has not been
+    /// proposed when the time is over is refused.
+    pub(crate) async fn drain(&self, time: Duration) {
+        self.queue().closed = true;
+        let drained = async {
+            while self.in_flight_bytes() > 0 {
+                tokio::time::sleep(Duration::from_millis(DRAIN_POLL_MS)).await;
+            }
+        };
+        if tokio::time::timeout(time, drained).await.is_err() {
+            tracing::warn!(
+                bytes = self.in_flight_bytes(),
+                "commands were not answered in time"
+            );
+        }
+        let left = std::mem::take(&mut self.queue().submissions);
+        self.counts.waiting.fetch_sub(left.len(), SeqCst);
+        for submission in left {
+            let bytes = submission.bytes;
+            self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
+            // A client that went away does not need its answer.
+            let _ = submission.answer.send(Err(SubmitError::Closed));
+        }
+    }
+
+    /// Makes one entry of what is waiting. The queue stays locked until the entry has been
+    /// proposed, so that entries are proposed in the order of their submissions.
+    fn propose_next(self: &Arc<Self>, queue: &mut Queue) {
+        let mut commands = Vec::new();
+        let mut waiting = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.submissions.front() {
+            let full = bytes + next.bytes > self.limits.entry_bytes_target
+                || commands.len() + next.commands.len() > ENTRY_COMMANDS_MAX;
+            if full && !commands.is_empty() {
+                break;
+            }
+            let Some(next) = queue.submissions.pop_front() else {
+                break;
+            };
+            bytes += next.bytes;
+            waiting.push((next.commands.len(), next.answer));
+            if commands.is_empty() {
+                commands = next.commands;
+            } else {
+                commands.extend(next.commands);
+            }
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let body = Batch::encode(self.clock.now_ms(), &commands);
+        self.counts.waiting.fetch_sub(waiting.len(), SeqCst);
+        self.counts.entries_in_flight.fetch_add(1, SeqCst);
+        let entry = InFlight {
+            batcher: Arc::clone(self),
+            bytes,
+            waiting,
+        };
+        self.propose
+            .propose(body, move |answer| entry.answer(answer));
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, bytes: u64) {
+        self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
+        self.counts.entries_in_flight.fetch_sub(1, SeqCst);
+        if self.counts.waiting.load(SeqCst) > 0 {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn size(command: &Command) -> u64 {
+    command.encoded_bytes_max() as u64
+}
+
+/// An entry that was proposed, with who waits for it. However it ends, its bytes are given
+/// back.
+struct InFlight<P: Propose> {
+    batcher: Arc<Batcher<P>>,
+    bytes: u64,
+    waiting: Vec<(usize, oneshot::Sender<Answer>)>,
+}
+
+impl<P: Propose> InFlight<P> {
+    fn answer(mut self, answer: Answer) {
+        let waiting = std::mem::take(&mut self.waiting);
+        // Room is made before anybody hears of it.
+        drop(self);
+        match answer {
+            Ok(outcomes) => distribute(outcomes, waiting),
+            Err(error) => {
+                for (_, sender) in waiting {
+                    // A client that went away does not need its answer.
+                    let _ = sender.send(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<P: Propose> Drop for InFlight<P> {
+    fn drop(&mut self) {
+        self.batcher.answered(self.bytes);
+    }
+}
+
+/// Gives every submission the outcomes of its own commands.
+fn distribute(mut outcomes: Vec<Outcome>, waiting: Vec<(usize, oneshot::Sender<Answer>)>) {
+    if let [_] = waiting.as_slice() {
+        for (_, sender) in waiting {
+            let _ = sender.send(Ok(std::mem::take(&mut outcomes)));
+        }
+        return;
+    }
+    let mut outcomes = outcomes.into_iter();
+    for (count, sender) in waiting {
+        let own = outcomes.by_ref().take(count).collect();
+        let _ = sender.send(Ok(own));
+    }
+}

@@ -1,0 +1,12 @@
+//! From commands to entries: one batcher collects what all clients submit, in order, while
+//! earlier entries are on their way.
+
+mod batcher;
+mod clock;
+mod error;
+mod pending;
+
+pub(crate) use batcher::{Batcher, Limits, Propose};
+pub(crate) use clock::Clock;
+pub use error::SubmitError;
+pub use pending::Pending;
