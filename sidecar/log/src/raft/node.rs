@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::checkpointer::{CheckpointLimits, Checkpointer};
@@ -57,7 +58,7 @@ pub(crate) struct Node<A: Apply> {
     driven: Arc<Driven<A>>,
     batcher: Arc<Batcher<Proposer<A>>>,
     checkpointer: Arc<Checkpointer<A>>,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl<A: Apply> Node<A> {
@@ -100,7 +101,7 @@ impl<A: Apply> Node<A> {
             driven,
             batcher,
             checkpointer,
-            tasks,
+            tasks: Mutex::new(tasks),
         })
     }
 
@@ -125,14 +126,14 @@ impl<A: Apply> Node<A> {
     }
 
     /// Stops taking commands, lets what was taken end, writes a checkpoint, and closes the log.
-    pub(crate) async fn shutdown(mut self) {
+    pub(crate) async fn shutdown(&self) {
         self.batcher
             .drain(Duration::from_millis(DRAIN_MS_MAX))
             .await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the Raft group did not stop in order");
         }
-        self.tasks.shutdown().await;
+        self.tasks.lock().await.shutdown().await;
         self.checkpointer.checkpoint().await;
         let wal = Arc::clone(&self.wal);
         if tokio::task::spawn_blocking(move || wal.close())

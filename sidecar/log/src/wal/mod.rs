@@ -34,9 +34,13 @@ pub(crate) use options::WalOptions;
 pub use position::Position;
 pub use reader::Reader;
 pub(crate) use record::Kind;
+pub(crate) use segment::SEGMENT_BYTES_LIMIT;
 pub(crate) use shared::OnFatal;
 pub(crate) use state::Flushed;
 pub(crate) use tail_cache::StoredEntry;
+
+/// The largest entry, as its body.
+pub(crate) const RECORD_BYTES_MAX: u64 = writer::BATCH_BYTES_MAX - (64 << 10);
 
 /// Locks; a panic elsewhere while the lock was held does not spread.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

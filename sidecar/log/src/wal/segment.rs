@@ -18,7 +18,7 @@ pub(super) const SEGMENT_HEADER_BYTES: u32 = 64;
 /// Bytes at the very end of a segment that say where its seal is.
 pub(super) const SEGMENT_TRAILER_BYTES: u32 = 16;
 /// The largest segment.
-pub(super) const SEGMENT_BYTES_LIMIT: u32 = 1 << 30;
+pub(crate) const SEGMENT_BYTES_LIMIT: u32 = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"OUTRGWAL";
 const VERSION: u32 = 1;

@@ -1,0 +1,186 @@
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::command::Command;
+use crate::directory::{Directory, DirectoryError};
+use crate::options::{Options, OptionsError};
+use crate::raft::{Node, NodeError};
+use crate::state::{Shared, State, StateError};
+use crate::submit::{Pending, SubmitError};
+use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError};
+
+const WAL: &str = "wal";
+const DERIVED: &str = "derived";
+
+/// Why a log cannot be opened. Whatever the reason, nothing that was acknowledged is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An option is outside its limits.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The write-ahead log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalOpenError),
+    /// Derived state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The Raft group does not come up.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Opening was interrupted.
+    #[error("opening the log was interrupted")]
+    Interrupted,
+}
+
+/// How a log is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node_id: u64,
+    /// Its cluster.
+    pub cluster_id: String,
+    /// The leader's term, which grows with every election.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<u64>,
+    /// The last entry that was applied.
+    pub applied_index: u64,
+    /// The last entry that is durable on this node.
+    pub durable_index: u64,
+    /// Bytes of commands that were not answered yet.
+    pub in_flight_bytes: u64,
+    /// True while new commands are refused for lack of disk space.
+    pub disk_full: bool,
+    /// Transactions without a verdict, parked ones included.
+    pub unresolved: u64,
+    /// Transactions that were set aside for a person.
+    pub parked: u64,
+    /// Messages that wait until they are due.
+    pub delayed: u64,
+}
+
+/// The log of a node. Cheap to clone; all clones are the same log.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: Node<State>,
+    node_id: u64,
+    cluster_id: String,
+    shared: Arc<Shared>,
+    reader: Reader,
+    /// Ours until the log is shut down. The last field, so that it is given up last.
+    directory: Mutex<Option<Directory>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("node_id", &self.inner.node_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens the log in a directory, or begins a new one there. Returns when this node leads
+    /// and everything that was acknowledged before has been applied.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is in use or belongs to another node or cluster, when what is in it
+    /// is damaged, or when the file system fails.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        options.check()?;
+        let opening = options.clone();
+        let opened = tokio::task::spawn_blocking(move || open_files(&opening));
+        let (directory, wal, state) = opened.await.map_err(|_| OpenError::Interrupted)??;
+        let shared = state.shared();
+        let reader = wal.reader().clone();
+        let node = Node::start(options.node(), wal, state).await?;
+        let inner = Inner {
+            node,
+            node_id: options.node_id,
+            cluster_id: directory.cluster_id().to_owned(),
+            shared,
+            reader,
+            directory: Mutex::new(Some(directory)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Takes commands. They are written and applied in this order, and after those of earlier
+    /// calls. Each command stands for itself: a refused one does not undo the others.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was taken, because too much is on its way, a command is too large, the
+    /// disk is full, or the log is closed.
+    pub fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
+        self.inner.node.submit(commands)
+    }
+
+    /// How the log is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let node = self.inner.node.status();
+        let counts = self.inner.shared.counts();
+        Status {
+            node_id: self.inner.node_id,
+            cluster_id: self.inner.cluster_id.clone(),
+            term: node.term,
+            leader: node.leader,
+            applied_index: node.applied_index.unwrap_or(0),
+            durable_index: node.durable_index.unwrap_or(0),
+            in_flight_bytes: node.in_flight_bytes,
+            disk_full: node.no_space,
+            unresolved: counts.unresolved,
+            parked: counts.parked,
+            delayed: counts.delayed,
+        }
+    }
+
+    /// Stops taking commands, answers those that were taken, writes a checkpoint, closes the
+    /// files, and gives the data directory up. Other clones answer that the log is closed.
+    pub async fn shutdown(self) {
+        self.inner.node.shutdown().await;
+        let mut directory = self
+            .inner
+            .directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.take();
+    }
+
+    /// The state, for reading.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    /// For reading message bodies.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.inner.reader
+    }
+}
+
+fn open_files(options: &Options) -> Result<(Directory, Arc<Wal>, State), OpenError> {
+    let cluster_id = options.cluster_id.as_deref();
+    let directory = Directory::open(&options.data_dir, cluster_id, options.node_id)?;
+    let path = directory.inner(WAL)?;
+    let wal_options = options.wal(directory.owner());
+    let wal = Wal::open(&path, wal_options, Arc::new(OsDisk), abort_on_fatal())?;
+    let state = State::open(&directory.inner(DERIVED)?, options.state())?;
+    Ok((directory, Arc::new(wal), state))
+}
+
+/// After a failed write or sync nobody can say what is on disk: only a fresh start, which
+/// reads what is really there, may go on.
+fn abort_on_fatal() -> OnFatal {
+    Arc::new(|_: &io::Error| std::process::abort())
+}

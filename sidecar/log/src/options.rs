@@ -1,0 +1,164 @@
+use std::path::PathBuf;
+
+use crate::raft::{CheckpointLimits, NodeOptions};
+use crate::state;
+use crate::submit;
+use crate::wal::{RECORD_BYTES_MAX, SEGMENT_BYTES_LIMIT, WalOptions};
+
+/// The smallest segment.
+const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// Room in a segment for what is not the body of an entry.
+const SEGMENT_OVERHEAD_BYTES: u64 = 2 << 10;
+
+/// How a node's log is opened. Begin with [`Options::new`] and change what must differ.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is kept. Made when it does not exist.
+    pub data_dir: PathBuf,
+    /// Which node of the cluster this is. Recorded in a new data directory, and checked later.
+    pub node_id: u64,
+    /// The cluster. Recorded in a new data directory, and checked later; `None` accepts any and
+    /// makes one up for a new directory.
+    pub cluster_id: Option<String>,
+    /// The size of a segment of the write-ahead log, in bytes.
+    pub wal_segment_bytes: u64,
+    /// The size of the first segment, in bytes. It is written full of zeros before the log is
+    /// ready. Each following one is four times as large, up to `wal_segment_bytes`.
+    pub wal_first_segment_bytes: u64,
+    /// The newest entries that are kept in memory, in bytes.
+    pub tail_cache_bytes_max: u64,
+    /// Commands that were not answered yet, in bytes, before more are refused.
+    pub in_flight_bytes_max: u64,
+    /// The largest command, in bytes as it is written.
+    pub entry_bytes_max: u64,
+    /// Commands that arrive together share an entry up to so many bytes.
+    pub entry_bytes_target: u64,
+    /// Derived state is written after so many bytes of commands. They are applied again after
+    /// a crash.
+    pub checkpoint_interval_bytes: u64,
+    /// Derived state is written after this time when anything has changed, in milliseconds.
+    pub checkpoint_interval_ms: u64,
+    /// Transactions that wait for their verdict. The same on all nodes of a cluster, as are
+    /// all following.
+    pub unresolved_transactions_max: u64,
+    /// How long the verdict of a resolved transaction can be asked for, in milliseconds.
+    pub resolved_retention_ms: u64,
+    /// Messages that wait until they are due.
+    pub delayed_messages_max: u64,
+    /// Producers whose sequence numbers are remembered.
+    pub producers_max: u64,
+    /// A producer that sent nothing for so long is forgotten, in milliseconds.
+    pub producer_idle_ms: u64,
+    /// Topics, dead-letter topics included.
+    pub topics_max: u32,
+    /// Consumer groups.
+    pub consumer_groups_max: u32,
+}
+
+/// An option outside its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, it must be {min} to {max}")]
+pub struct OptionsError {
+    /// The option.
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The smallest possible value.
+    pub min: u64,
+    /// The largest possible value.
+    pub max: u64,
+}
+
+impl Options {
+    /// The defaults, with everything kept in one directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let limits = state::Limits::default();
+        Self {
+            data_dir: data_dir.into(),
+            node_id: 1,
+            cluster_id: None,
+            wal_segment_bytes: 256 << 20,
+            wal_first_segment_bytes: 4 << 20,
+            tail_cache_bytes_max: 32 << 20,
+            in_flight_bytes_max: 64 << 20,
+            entry_bytes_max: 12 << 20,
+            entry_bytes_target: 256 << 10,
+            checkpoint_interval_bytes: 64 << 20,
+            checkpoint_interval_ms: 10_000,
+            unresolved_transactions_max: limits.unresolved_transactions_max,
+            resolved_retention_ms: limits.resolved_retention_ms,
+            delayed_messages_max: limits.delayed_messages_max,
+            producers_max: limits.producers_max,
+            producer_idle_ms: limits.producer_idle_ms,
+            topics_max: limits.topics_max,
+            consumer_groups_max: limits.consumer_groups_max,
+        }
+    }
+
+    /// Checks each option that has limits.
+    ///
+    /// # Errors
+    ///
+    /// Names the first option outside its limits.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let segment = self.wal_segment_bytes;
+        let limit = u64::from(SEGMENT_BYTES_LIMIT);
+        let entry_max = segment.saturating_sub(SEGMENT_OVERHEAD_BYTES);
+        within("wal_segment_bytes", segment, SEGMENT_BYTES_MIN, limit)?;
+        let first = self.wal_first_segment_bytes;
+        within("wal_first_segment_bytes", first, SEGMENT_BYTES_MIN, segment)?;
+        let entry = self.entry_bytes_max;
+        within("entry_bytes_max", entry, 1, entry_max.min(RECORD_BYTES_MAX))?;
+        within("entry_bytes_target", self.entry_bytes_target, 1, entry)?;
+        within("in_flight_bytes_max", self.in_flight_bytes_max, 1, limit)
+    }
+
+    pub(crate) fn wal(&self, owner: u64) -> WalOptions {
+        WalOptions {
+            segment_bytes: self.wal_segment_bytes as u32,
+            first_segment_bytes: self.wal_first_segment_bytes as u32,
+            tail_cache_bytes_max: self.tail_cache_bytes_max as usize,
+            owner,
+        }
+    }
+
+    pub(crate) fn node(&self) -> NodeOptions {
+        NodeOptions {
+            node_id: self.node_id,
+            submit: submit::Limits {
+                in_flight_bytes_max: self.in_flight_bytes_max,
+                entry_bytes_max: self.entry_bytes_max,
+                entry_bytes_target: self.entry_bytes_target,
+            },
+            checkpoint: CheckpointLimits {
+                interval_bytes: self.checkpoint_interval_bytes,
+                interval_ms: self.checkpoint_interval_ms,
+            },
+        }
+    }
+
+    pub(crate) fn state(&self) -> state::Limits {
+        state::Limits {
+            unresolved_transactions_max: self.unresolved_transactions_max,
+            resolved_retention_ms: self.resolved_retention_ms,
+            delayed_messages_max: self.delayed_messages_max,
+            producers_max: self.producers_max,
+            producer_idle_ms: self.producer_idle_ms,
+            topics_max: self.topics_max,
+            consumer_groups_max: self.consumer_groups_max,
+        }
+    }
+}
+
+fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), OptionsError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(OptionsError {
+        field,
+        value,
+        min,
+        max,
+    })
+}
