@@ -15,18 +15,25 @@ mod log;
 mod options;
 mod queue_index;
 mod raft;
-mod read;
+mod reading;
 mod state;
 mod submit;
+mod transaction;
 mod wal;
 
+pub use command::{
+    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal,
+    StartFrom, TopicId, TransactionId,
+};
 pub use derived::DerivedError;
 pub use directory::DirectoryError;
 pub use log::{Log, OpenError, Status};
 pub use options::{Options, OptionsError};
+#[doc(no_inline)]
+pub use outrigger_core::half_message::Verdict;
 pub use queue_index::{IndexEntry, IndexError};
 pub use raft::NodeError;
-pub use read::{Transaction, TransactionMessage, Unresolved};
 pub use state::{AuditAction, AuditEntry, ConsumerGroup, StateError, Topic};
 pub use submit::{Pending, SubmitError};
+pub use transaction::{Transaction, TransactionMessage, Unresolved};
 pub use wal::{Position, ReadError, Reader, WalOpenError};

@@ -141,19 +141,26 @@ impl Shared {
     }
 
     pub(crate) fn progress(&self, group: ConsumerGroupId, topic: TopicId, queue: u32) -> Progress {
+        let recorded = self.recorded_progress(group, topic, queue);
+        recorded.unwrap_or_else(|| {
+            let (first_offset, _) = self.queue_bounds(topic, queue).unwrap_or_default();
+            Progress::starting_at(first_offset)
+        })
+    }
+
+    pub(crate) fn recorded_progress(
+        &self,
+        group: ConsumerGroupId,
+        topic: TopicId,
+        queue: u32,
+    ) -> Option<Progress> {
         let place = GroupQueue {
             group,
             topic,
             queue,
         };
-        let known = self.read(|machine| machine.groups.progress(place).cloned());
-        match known {
-            Some(progress) => Progress::clone(&progress),
-            None => {
-                let (first_offset, _) = self.queue_bounds(topic, queue).unwrap_or_default();
-                Progress::starting_at(first_offset)
-            }
-        }
+        let recorded = self.read(|machine| machine.groups.progress(place).cloned());
+        recorded.map(|progress| Progress::clone(&progress))
     }
 
     /// A transaction whose verdict is awaited, or can still be asked for.

@@ -1,6 +1,7 @@
 //! Half-message transactions: those that wait for their verdict, and the verdicts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use outrigger_core::half_message::{HalfMessage, State, Verdict};
@@ -21,6 +22,16 @@ pub enum AuditAction {
     Decided(Verdict),
     /// Took it back into check-back.
     Resumed,
+}
+
+impl fmt::Display for AuditAction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Decided(Verdict::Commit) => "committed",
+            Self::Decided(Verdict::Rollback) => "rolled back",
+            Self::Resumed => "resumed",
+        })
+    }
 }
 
 /// One act of a person.

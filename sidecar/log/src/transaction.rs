@@ -1,4 +1,4 @@
-//! What readers of the log get to see.
+//! A transaction, as readers of the log see it.
 
 use std::sync::Arc;
 
@@ -51,6 +51,12 @@ pub struct Unresolved {
 }
 
 impl Transaction {
+    /// Where the stored bytes of its messages are, for reading them.
+    #[must_use]
+    pub fn stored(&self) -> Vec<IndexEntry> {
+        self.messages.iter().map(|message| message.stored).collect()
+    }
+
     pub(crate) fn new(id: TransactionId, record: TransactionRecord) -> Self {
         let messages = record.messages.iter().zip(0..);
         let message = |(message, place): (&crate::state::StoredMessage, u64)| TransactionMessage {
