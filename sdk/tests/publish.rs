@@ -163,6 +163,25 @@ async fn an_answer_that_never_comes_is_an_unknown_outcome_and_the_next_send_work
 }
 
 #[tokio::test]
+async fn a_sidecar_that_has_forgotten_the_producer_is_told_new_numbers() {
+    let fake = FakeProducer::new(|frame| match frame % 10 {
+        7 => Fate::Forget,
+        _ => Fate::Answer,
+    });
+    let sidecar = Sidecar::start(fake.clone(), FakeConsumer::default()).await;
+    let producer = client(&sidecar, small_frames())
+        .await
+        .producer("order-service");
+    let sent: Vec<_> = (0..500).map(|n| n.to_string()).collect();
+    let messages = sent.iter().map(|n| Message::new("orders", n.clone()));
+    let receipts = producer.send_all(messages).await;
+    assert!(receipts.iter().all(Result::is_ok));
+    let store = fake.store.lock().unwrap();
+    assert!(store.epochs.len() > 2, "{:?}", store.epochs);
+    assert_eq!(store.stored, sent);
+}
+
+#[tokio::test]
 async fn without_a_sidecar_nothing_was_sent_and_it_says_so() {
     let options = PublishOptions {
         retry_total_ms: 200,

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// All operations between the callers and their answers, in order:
-/// `unanswered`, then `again`, then `ready`, then `open`.
+/// `refused`, then `unanswered`, then `again`, then `ready`, then `open`.
 pub(super) struct Buffer {
     options: PublishOptions,
     producer_id: Uuid,
@@ -32,6 +32,10 @@ pub(super) struct Buffer {
     again: VecDeque<Frame>,
     /// Sent on the current stream.
     unanswered: VecDeque<Frame>,
+    /// Answered, but without storing their sends, because the sidecar no longer knows our
+    /// numbers (it forgets producers that were silent for long). They go out again under
+    /// new numbers.
+    refused: VecDeque<Frame>,
     /// The stream that may take frames; older ones get nothing more.
     stream: u64,
     /// Somebody is looking after the current stream, so nobody has to be called.
@@ -69,6 +73,7 @@ impl Buffer {
             ready: VecDeque::new(),
             again: VecDeque::new(),
             unanswered: VecDeque::new(),
+            refused: VecDeque::new(),
             stream: 0,
             streaming: false,
             introduced: false,
@@ -145,11 +150,18 @@ impl Buffer {
 
     /// Takes the answer to the oldest frame.
     pub(super) fn answered(&mut self, outcomes: Vec<v1::Outcome>) -> (Finished, Option<Waker>) {
-        let Some(frame) = self.unanswered.pop_front() else {
+        let Some(mut frame) = self.unanswered.pop_front() else {
             return (Vec::new(), None);
         };
-        if outcomes.iter().any(breaks_numbering) {
+        let misnumbered = outcomes.iter().filter(|outcome| is_misnumbered(outcome));
+        let misnumbered = misnumbered.count() as u64;
+        if misnumbered > 0 {
             self.renumber = true;
+        }
+        if misnumbered > 0 && misnumbered == frame.sends {
+            frame.first_sequence = None;
+            self.refused.push_back(frame);
+            return (Vec::new(), self.waker.take());
         }
         let outcome = if outcomes.len() == frame.operations {
             Ok(outcomes)
@@ -191,6 +203,8 @@ impl Buffer {
         self.renumber = false;
         self.epoch += 1;
         self.next_sequence = 1;
+        self.refused.append(&mut self.ready);
+        self.ready = mem::take(&mut self.refused);
     }
 
     /// Gives up what has been tried for too long.
@@ -226,7 +240,7 @@ impl Buffer {
     pub(super) fn give_up_sent(&mut self, now: Instant, cause: &str) -> Finished {
         let mut sent = mem::take(&mut self.unanswered);
         sent.append(&mut self.again);
-        if sent.iter().any(|frame| frame.sends > 0) {
+        if self.renumber || sent.iter().any(|frame| frame.sends > 0) {
             self.begin_epoch();
         }
         // The stream they went out on is over.
@@ -262,6 +276,7 @@ impl Buffer {
         self.closed = true;
         let now = Instant::now();
         let mut finished = self.give_up_sent(now, "the client was closed");
+        self.ready.append(&mut self.refused);
         while let Some(frame) = self.next_frame() {
             finished.push((frame, Err(Error::Closed)));
         }
@@ -284,8 +299,9 @@ impl Buffer {
 
     /// When [`Buffer::expire`] has something to do, unless it is answered before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.unanswered
+        self.refused
             .front()
+            .or_else(|| self.unanswered.front())
             .or_else(|| self.again.front())
             .or_else(|| self.ready.front())
             .map(|frame| frame.opened_at)
@@ -294,7 +310,8 @@ impl Buffer {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.unanswered.is_empty()
+        self.refused.is_empty()
+            && self.unanswered.is_empty()
             && self.again.is_empty()
             && self.ready.is_empty()
             && self.open.is_empty()
@@ -320,8 +337,8 @@ fn elapsed_ms(frame: &Frame, now: Instant) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// After such an answer no later send of this epoch can succeed.
-fn breaks_numbering(outcome: &v1::Outcome) -> bool {
+/// It was not stored, and after such an answer no later send of this epoch can be.
+fn is_misnumbered(outcome: &v1::Outcome) -> bool {
     match &outcome.kind {
         Some(v1::outcome::Kind::Error(error)) => {
             error.reason == "SEQUENCE_GAP" || error.reason == "STALE_EPOCH"

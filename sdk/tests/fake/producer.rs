@@ -26,6 +26,8 @@ pub enum Fate {
     BreakAfter,
     /// The frame is stored, and no answer ever comes.
     Hang,
+    /// The sidecar has forgotten every producer before this frame.
+    Forget,
 }
 
 type Script = Box<dyn FnMut(usize) -> Fate + Send>;
@@ -186,6 +188,9 @@ impl Producer for FakeProducer {
                         .await;
                     return;
                 }
+                if fate == Fate::Forget {
+                    fake.store.lock().unwrap().producers.clear();
+                }
                 let answer = fake.store.lock().unwrap().apply(&producer, frame);
                 match fate {
                     Fate::Hang => continue,
@@ -194,7 +199,7 @@ impl Producer for FakeProducer {
                         let _ = answers.send(Err(Status::unavailable("broken after"))).await;
                         return;
                     }
-                    Fate::Answer | Fate::BreakBefore => {}
+                    Fate::Answer | Fate::Forget | Fate::BreakBefore => {}
                 }
                 if answers.send(Ok(answer)).await.is_err() {
                     return;
