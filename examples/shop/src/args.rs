@@ -1,0 +1,94 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Places orders in a shop of three services, and checks that none is lost or counted twice.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunArgs {
+    /// How many orders to place. With --input, at most so many of its lines.
+    #[arg(long)]
+    pub(crate) orders: Option<usize>,
+    /// How many customers order at the same time.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) concurrency: usize,
+    /// Decides the generated orders and the moments of chaos.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What the three services keep their data in.
+    #[arg(long, value_enum, default_value_t = Kind::Sqlite)]
+    pub(crate) database: Kind,
+    /// A PostgreSQL server to make the three databases in; without it a private one is
+    /// started.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) postgres_url: Option<String>,
+    /// Leave the databases, the log and the processes' output for a look.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Kill the processes at random moments drawn from the seed.
+    #[arg(long)]
+    pub(crate) chaos: bool,
+    /// Read the orders from a CSV file with the columns order_id, customer, sku, quantity,
+    /// price.
+    #[arg(long)]
+    pub(crate) input: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Runs one of the services; the shop starts them itself.
+    #[command(hide = true)]
+    Service(ServiceArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServiceArgs {
+    #[arg(value_enum)]
+    pub(crate) name: ServiceName,
+    /// Where it serves HTTP.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Its own database.
+    #[arg(long)]
+    pub(crate) database: String,
+    /// The sidecar.
+    #[arg(long)]
+    pub(crate) sidecar: String,
+    /// Dies as by `kill -9` at the so-many-th time that it comes to its worst moment.
+    #[arg(long)]
+    pub(crate) crash_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceName {
+    Order,
+    Stock,
+    Points,
+}
+
+impl ServiceName {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Stock => "stock",
+            Self::Points => "points",
+        }
+    }
+}
