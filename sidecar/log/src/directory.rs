@@ -60,14 +60,13 @@ pub enum DirectoryError {
     },
 }
 
-/// A data directory that is ours until this is dropped.
+/// A data directory that is ours until its lock is dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     cluster_id: String,
     node_id: u64,
-    /// Locked; the system unlocks it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -99,12 +98,18 @@ impl Directory {
             path: path.to_owned(),
             cluster_id,
             node_id,
-            _lock: lock,
+            lock,
         })
     }
 
     pub(crate) fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// What keeps the directory ours: whoever writes there last must hold it. The system gives
+    /// it up when the process ends, however it ends.
+    pub(crate) fn into_lock(self) -> File {
+        self.lock
     }
 
     /// A directory inside, made when it does not exist.

@@ -9,6 +9,8 @@
 mod apply;
 mod codec;
 pub mod command;
+#[cfg(test)]
+mod crash;
 mod derived;
 mod directory;
 mod log;

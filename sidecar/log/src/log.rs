@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::command::Command;
 use crate::directory::{Directory, DirectoryError};
@@ -74,8 +74,6 @@ struct Inner {
     cluster_id: String,
     shared: Arc<Shared>,
     reader: Reader,
-    /// Ours until the log is shut down. The last field, so that it is given up last.
-    directory: Mutex<Option<Directory>>,
 }
 
 impl std::fmt::Debug for Log {
@@ -98,17 +96,16 @@ impl Log {
         options.check()?;
         let opening = options.clone();
         let opened = tokio::task::spawn_blocking(move || open_files(&opening));
-        let (directory, wal, state) = opened.await.map_err(|_| OpenError::Interrupted)??;
+        let (cluster_id, wal, state) = opened.await.map_err(|_| OpenError::Interrupted)??;
         let shared = state.shared();
         let reader = wal.reader().clone();
         let node = Node::start(options.node(), wal, state).await?;
         let inner = Inner {
             node,
             node_id: options.node_id,
-            cluster_id: directory.cluster_id().to_owned(),
+            cluster_id,
             shared,
             reader,
-            directory: Mutex::new(Some(directory)),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -150,12 +147,6 @@ impl Log {
     /// files, and gives the data directory up. Other clones answer that the log is closed.
     pub async fn shutdown(self) {
         self.inner.node.shutdown().await;
-        let mut directory = self
-            .inner
-            .directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.take();
     }
 
     /// The state, for reading.
@@ -169,14 +160,16 @@ impl Log {
     }
 }
 
-fn open_files(options: &Options) -> Result<(Directory, Arc<Wal>, State), OpenError> {
+fn open_files(options: &Options) -> Result<(String, Arc<Wal>, State), OpenError> {
     let cluster_id = options.cluster_id.as_deref();
     let directory = Directory::open(&options.data_dir, cluster_id, options.node_id)?;
     let path = directory.inner(WAL)?;
     let wal_options = options.wal(directory.owner());
     let wal = Wal::open(&path, wal_options, Arc::new(OsDisk), abort_on_fatal())?;
     let state = State::open(&directory.inner(DERIVED)?, options.state())?;
-    Ok((directory, Arc::new(wal), state))
+    let cluster_id = directory.cluster_id().to_owned();
+    wal.hold(directory.into_lock());
+    Ok((cluster_id, Arc::new(wal), state))
 }
 
 /// After a failed write or sync nobody can say what is on disk: only a fresh start, which

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -35,6 +36,8 @@ pub(crate) struct Wal {
     shared: Arc<Shared>,
     reader: Reader,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Kept until nothing is written any more.
+    held: Mutex<Option<File>>,
 }
 
 impl Wal {
@@ -71,6 +74,7 @@ impl Wal {
             shared,
             reader,
             threads: Mutex::default(),
+            held: Mutex::default(),
         };
         let active = wal.plan(recovered.active, recovered.prepared);
         wal.start(active).map_err(|source| WalOpenError::Io {
@@ -79,6 +83,11 @@ impl Wal {
             source,
         })?;
         Ok(wal)
+    }
+
+    /// Keeps the lock on the log's surroundings until the log is closed.
+    pub(crate) fn hold(&self, lock_file: File) {
+        *lock(&self.held) = Some(lock_file);
     }
 
     /// Decides which segment follows the active one, and hands over those that are prepared.
@@ -272,6 +281,7 @@ impl Wal {
                 tracing::error!("a thread of the log panicked");
             }
         }
+        lock(&self.held).take();
     }
 }
 

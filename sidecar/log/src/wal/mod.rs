@@ -21,6 +21,8 @@ mod segment;
 mod shared;
 mod state;
 mod tail_cache;
+#[cfg(test)]
+mod tests;
 mod torn;
 mod writer;
 

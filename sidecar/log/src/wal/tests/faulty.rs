@@ -1,0 +1,84 @@
+//! A disk that fails when it is told to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::disk::{Disk, DiskFile, OsDisk};
+
+#[derive(Clone, Default)]
+pub(super) struct FaultyDisk {
+    /// New files find no space.
+    pub(super) full: Arc<AtomicBool>,
+    /// Syncs fail, once for each time it is set: the kernel forgets failed pages too.
+    pub(super) fail_next_sync: Arc<AtomicBool>,
+}
+
+struct FaultyFile {
+    file: Arc<dyn DiskFile>,
+    disk: FaultyDisk,
+    new: bool,
+}
+
+impl FaultyFile {
+    fn wrap(file: Arc<dyn DiskFile>, disk: &FaultyDisk, new: bool) -> Arc<dyn DiskFile> {
+        let disk = disk.clone();
+        Arc::new(Self { file, disk, new })
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let grows = self.new && offset + bytes.len() as u64 > self.file.length()?;
+        if grows && self.disk.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.disk.fail_next_sync.swap(false, Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(FaultyFile::wrap(OsDisk.create(path)?, self, true))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(FaultyFile::wrap(OsDisk.open(path)?, self, false))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        OsDisk.list(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        OsDisk.sync_directory(directory)
+    }
+}
