@@ -9,12 +9,15 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 use super::expiry::Horizon;
 use super::{DerivedError, FORMAT_VERSION};
 
-/// Blocks kept in memory.
-const CACHE_BYTES: u64 = 1 << 20;
+/// Blocks kept in memory, once they were read.
+const CACHE_BYTES: u64 = 16 << 20;
 /// Records kept in memory before they go into a file.
 const MEMTABLE_BYTES: u64 = 4 << 20;
 /// Files of the store kept open.
 const OPEN_FILES_MAX: usize = 64;
+/// From so many verdicts on, a checkpoint writes them as a file of their own. Taking them
+/// through the store's journal costs twice as much, and again after a crash.
+const INGEST_RECORDS_MIN: usize = if cfg!(test) { 2 } else { 4_096 };
 /// Threads that write files and compact.
 const WORKER_THREADS: usize = 1;
 /// The store's own journal, before it is cut.
@@ -91,12 +94,18 @@ impl Table {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     all: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    verdicts: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Changes {
     /// Writes a record.
     pub(crate) fn put(&mut self, table: Table, key: &[u8], record: Vec<u8>) {
         self.all.push((table.key(key), Some(record)));
+    }
+
+    /// Writes the verdict of a transaction, each once.
+    pub(crate) fn put_verdict(&mut self, key: &[u8], record: Vec<u8>) {
+        self.verdicts.push((Table::Resolved.key(key), record));
     }
 
     /// Takes a record away.
@@ -111,17 +120,27 @@ impl Changes {
     pub(crate) fn newer_format() -> Self {
         Self {
             all: vec![(FORMAT_KEY.into(), Some(vec![FORMAT_VERSION + 1]))],
+            verdicts: Vec::new(),
         }
     }
 }
 
 #[cfg(test)]
 impl Store {
+    /// What is on disk when a crash comes in the middle of a checkpoint.
+    pub(crate) fn commit_verdicts_only(&self, mut changes: Changes) -> Result<(), DerivedError> {
+        changes.verdicts.sort_unstable();
+        self.opened()?.ingest(changes.verdicts)
+    }
+
     /// Does now what the store does by itself when there is enough to compact.
     pub(crate) fn compact(&self) -> Result<(), DerivedError> {
         let opened = self.opened()?;
-        opened.records.rotate_memtable_and_wait()?;
-        Ok(opened.records.major_compact()?)
+        for keyspace in [&opened.records, &opened.verdicts] {
+            keyspace.rotate_memtable_and_wait()?;
+            keyspace.major_compact()?;
+        }
+        Ok(())
     }
 }
 
@@ -138,7 +157,35 @@ pub(crate) struct Store {
 
 struct Opened {
     database: Database,
+    /// What is read whole when the log is opened, and guards.
     records: Keyspace,
+    /// Verdicts.
+    verdicts: Keyspace,
+}
+
+impl Opened {
+    fn keyspace(&self, table: Table) -> &Keyspace {
+        match table {
+            Table::Resolved => &self.verdicts,
+            Table::Meta
+            | Table::Topic
+            | Table::Group
+            | Table::Producer
+            | Table::Unresolved
+            | Table::Delayed
+            | Table::Progress
+            | Table::Guard => &self.records,
+        }
+    }
+
+    /// Writes many verdicts at once, durable on return. Keys come in ascending order.
+    fn ingest(&self, verdicts: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), DerivedError> {
+        let mut ingestion = self.verdicts.start_ingestion()?;
+        for (key, record) in verdicts {
+            ingestion.write(key, record)?;
+        }
+        Ok(ingestion.finish()?)
+    }
 }
 
 impl Store {
@@ -178,19 +225,24 @@ impl Store {
             .worker_threads(WORKER_THREADS)
             .with_compaction_filter_factories(Arc::new(move |_| Some(Arc::clone(&filter))))
             .open()?;
-        let records = database.keyspace(KEYSPACE, || {
+        let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
                 .manual_journal_persist(true)
-        })?;
+        };
+        let records = database.keyspace("records", options)?;
         check_format(&records)?;
-        Ok(Opened { database, records })
+        Ok(Opened {
+            records,
+            verdicts: database.keyspace("verdicts", options)?,
+            database,
+        })
     }
 
     /// One record.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, DerivedError> {
         match self.opened.get() {
-            Some(opened) => Ok(opened.records.get(table.key(key))?),
+            Some(opened) => Ok(opened.keyspace(table).get(table.key(key))?),
             None => Ok(None),
         }
     }
@@ -204,7 +256,7 @@ impl Store {
         let Some(opened) = self.opened.get() else {
             return Ok(());
         };
-        for record in opened.records.prefix([table.prefix()]) {
+        for record in opened.keyspace(table).prefix([table.prefix()]) {
             let (key, record) = record.into_inner()?;
             each(key.get(1..).unwrap_or_default(), &record)?;
         }
@@ -212,10 +264,22 @@ impl Store {
     }
 
     /// Writes the changes of a checkpoint, all or none, and syncs them.
-    pub(crate) fn commit(&self, changes: Changes, stamp_ms: u64) -> Result<(), DerivedError> {
+    ///
+    /// Verdicts are the exception: after a crash some may be there although the rest is
+    /// not. They name the entry that they come from, so that whoever applies entries
+    /// before it does not see them.
+    pub(crate) fn commit(&self, mut changes: Changes, stamp_ms: u64) -> Result<(), DerivedError> {
         let opened = self.opened()?;
-        let count = changes.all.len();
+        changes.verdicts.sort_unstable();
+        let count = changes.all.len() + changes.verdicts.len();
         let mut batch = OwnedWriteBatch::with_capacity(opened.database.clone(), count);
+        if changes.verdicts.len() >= INGEST_RECORDS_MIN {
+            opened.ingest(changes.verdicts)?;
+        } else {
+            for (key, record) in changes.verdicts {
+                batch.insert(&opened.verdicts, key, record);
+            }
+        }
         for (key, record) in changes.all {
             match record {
                 Some(record) => batch.insert(&opened.records, key, record),
@@ -251,5 +315,4 @@ fn check_format(records: &Keyspace) -> Result<(), DerivedError> {
     }
 }
 
-const KEYSPACE: &str = "records";
 const FORMAT_KEY: &str = "v";

@@ -58,16 +58,28 @@ impl Checkpoint {
     /// Index first, then the records that count on it.
     fn write_all(self) -> Result<(), StateError> {
         self.flush_index()?;
+        self.store.commit(self.changes(), self.meta.stamp_ms)?;
+        Ok(())
+    }
+
+    /// Leaves behind what a crash in the middle can leave.
+    #[cfg(test)]
+    pub(super) fn write_half(self) -> Result<(), StateError> {
+        self.flush_index()?;
+        self.store.commit_verdicts_only(self.changes())?;
+        Ok(())
+    }
+
+    fn changes(&self) -> Changes {
         let mut changes = Changes::default();
         self.put_topics_and_groups(&mut changes);
         self.put_transactions(&mut changes);
         self.put_rest(&mut changes);
         changes.put(Table::Meta, &[], self.meta.write());
-        self.store.commit(changes, self.meta.stamp_ms)?;
-        Ok(())
+        changes
     }
 
-    pub(super) fn flush_index(&self) -> Result<(), StateError> {
+    fn flush_index(&self) -> Result<(), StateError> {
         let mut any_new = false;
         for (topic, record) in &self.topics {
             for (queue, next_offset) in topic.queues.iter().zip(&record.next_offsets) {
@@ -105,7 +117,7 @@ impl Checkpoint {
         }
         for (id, resolved) in self.transactions.resolved.iter() {
             let key = id.0.to_be_bytes();
-            changes.put(Table::Resolved, &key, record::write_resolved(resolved));
+            changes.put_verdict(&key, record::write_resolved(resolved));
         }
     }
 

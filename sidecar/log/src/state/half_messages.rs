@@ -6,7 +6,7 @@ use super::StateError;
 use super::delayed::DelayedMessage;
 use super::machine::{Context, Machine};
 use super::record;
-use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, StoredMessage};
+use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, ResolvedAt, StoredMessage};
 use crate::command::{Outcome, RecordedMessage, Refusal, Span, TransactionId};
 use crate::derived::Table;
 
@@ -19,7 +19,7 @@ impl Machine {
         fingerprint: u128,
         messages: &[RecordedMessage],
     ) -> Result<Outcome, StateError> {
-        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let mut machine = self.half_message(context, id)?;
         match machine.step(Input::Prepare { fingerprint }) {
             Err(error) => return Ok(refused(id, &error)),
             Ok(None) => return Ok(Outcome::Prepared { repeated: true }),
@@ -77,7 +77,7 @@ impl Machine {
         verdict: Verdict,
         replacements: &[(u32, Span)],
     ) -> Result<Outcome, StateError> {
-        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let mut machine = self.half_message(context, id)?;
         Ok(match machine.step(Input::Resolve { verdict }) {
             Err(error) => refused(id, &error),
             Ok(None) => Outcome::Resolved { repeated: true },
@@ -93,7 +93,7 @@ impl Machine {
         replacements: &[(u32, Span)],
         reason: &str,
     ) -> Result<Outcome, StateError> {
-        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let mut machine = self.half_message(context, id)?;
         let audit = audit(context, AuditAction::Decided(verdict), reason);
         Ok(match machine.step(Input::Decide { verdict }) {
             Err(error) => refused(id, &error),
@@ -107,7 +107,7 @@ impl Machine {
         context: &Context,
         id: TransactionId,
     ) -> Result<Outcome, StateError> {
-        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let mut machine = self.half_message(context, id)?;
         match machine.step(Input::Park) {
             Err(error) => return Ok(refused(id, &error)),
             Ok(None) => {}
@@ -122,7 +122,7 @@ impl Machine {
         id: TransactionId,
         reason: &str,
     ) -> Result<Outcome, StateError> {
-        let mut machine = self.half_message(id, context.stamp_ms)?;
+        let mut machine = self.half_message(context, id)?;
         let audit = audit(context, AuditAction::Resumed, reason);
         match machine.step(Input::Resume) {
             Err(error) => return Ok(refused(id, &error)),
@@ -150,12 +150,13 @@ impl Machine {
         {
             return Outcome::Refused(refusal);
         }
-        let expires_at_ms = context
-            .stamp_ms
-            .saturating_add(self.limits.resolved_retention_ms);
-        let settled =
-            self.transactions
-                .resolve(id, machine, audit, context.stamp_ms, expires_at_ms);
+        let retention_ms = self.limits.resolved_retention_ms;
+        let at = ResolvedAt {
+            index: context.index,
+            stamp_ms: context.stamp_ms,
+            expires_at_ms: context.stamp_ms.saturating_add(retention_ms),
+        };
+        let settled = self.transactions.resolve(id, machine, audit, at);
         if let Some(pending) = settled {
             self.delayed.release(pending.delayed_messages());
             match verdict {
@@ -185,21 +186,29 @@ impl Machine {
     }
 
     /// What is recorded of a transaction. A verdict that has expired counts as absent.
-    fn half_message(&self, id: TransactionId, stamp_ms: u64) -> Result<HalfMessage, StateError> {
+    fn half_message(
+        &self,
+        context: &Context,
+        id: TransactionId,
+    ) -> Result<HalfMessage, StateError> {
         if let Some(pending) = self.transactions.pending(id) {
             return Ok(pending.machine);
         }
-        let resolved = self.resolved(id, stamp_ms, |resolved| resolved.machine)?;
+        let resolved = self.resolved(id, context.index, |resolved| resolved.machine)?;
         Ok(resolved.unwrap_or_else(HalfMessage::absent))
     }
 
-    /// Looks at a verdict that can still be asked for.
+    /// Looks at a verdict that can still be asked for, as an entry at `index` finds it.
+    ///
+    /// A crash can leave verdicts on disk whose entries are going to be applied again; they
+    /// do not count before that.
     pub(crate) fn resolved<T>(
         &self,
         id: TransactionId,
-        stamp_ms: u64,
+        index: u64,
         look: impl FnOnce(&Resolved) -> T,
     ) -> Result<Option<T>, StateError> {
+        let stamp_ms = self.stamp_ms;
         if let Some(resolved) = self.transactions.resolved(id) {
             return Ok((stamp_ms < resolved.expires_at_ms).then(|| look(resolved)));
         }
@@ -210,7 +219,8 @@ impl Machine {
             return Ok(None);
         };
         let resolved = record::read_resolved(&bytes)?;
-        Ok((stamp_ms < resolved.expires_at_ms).then(|| look(&resolved)))
+        let counts = stamp_ms < resolved.expires_at_ms && resolved.index < index;
+        Ok(counts.then(|| look(&resolved)))
     }
 }
 

@@ -25,6 +25,8 @@ use crate::wal::Position;
 /// The entry that is being applied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
+    /// Its place in the log.
+    pub(super) index: u64,
     /// The leader's time; never goes back.
     pub(super) stamp_ms: u64,
     /// Where the body starts.
@@ -61,11 +63,13 @@ impl Machine {
     /// trusted then, and the node has to stop.
     pub(crate) fn apply(
         &mut self,
+        index: u64,
         body: Position,
         batch: Batch<'_>,
     ) -> Result<Vec<Outcome>, StateError> {
         self.stamp_ms = self.stamp_ms.max(batch.stamp_ms);
         let context = Context {
+            index,
             stamp_ms: self.stamp_ms,
             body,
         };

@@ -184,7 +184,8 @@ impl Apply for State {
                 source,
             })
         })?;
-        let outcomes = self.machine().apply(entry.position, batch);
+        let index = entry.log_id.index;
+        let outcomes = self.machine().apply(index, entry.position, batch);
         let outcomes = outcomes.map_err(io::Error::other)?;
         self.applied = Some(entry.log_id);
         Ok(outcomes)

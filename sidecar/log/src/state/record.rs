@@ -299,6 +299,7 @@ fn stored_message(reader: &mut Reader<'_>) -> Result<StoredMessage, CodecError> 
 pub(super) fn write_resolved(resolved: &Resolved) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     put_u64(&mut out, resolved.expires_at_ms);
+    put_number(&mut out, resolved.index);
     put_half_message(&mut out, &resolved.machine);
     put_bytes(&mut out, resolved.producer_group.as_bytes());
     put_number(&mut out, resolved.prepared_at_ms);
@@ -311,6 +312,7 @@ pub(super) fn read_resolved(bytes: &[u8]) -> Read<Resolved> {
     whole(Table::Resolved, bytes, |reader| {
         Ok(Resolved {
             expires_at_ms: reader.u64()?,
+            index: reader.number("index")?,
             machine: half_message(reader)?,
             producer_group: reader.text("producer_group")?.into(),
             prepared_at_ms: reader.number("prepared_at_ms")?,

@@ -172,7 +172,7 @@ impl Shared {
             if let Some(pending) = machine.transactions.pending(id) {
                 return Ok(Some(TransactionRecord::of_pending(pending)));
             }
-            machine.resolved(id, machine.stamp_ms, |resolved| TransactionRecord {
+            machine.resolved(id, u64::MAX, |resolved| TransactionRecord {
                 sequence: None,
                 producer_group: Arc::clone(&resolved.producer_group),
                 state: resolved.machine.state().unwrap_or(State::RolledBack),

@@ -85,7 +85,17 @@ pub(crate) struct Resolved {
     pub(crate) resolved_at_ms: u64,
     /// Not answerable any more from this instant on.
     pub(crate) expires_at_ms: u64,
+    /// The entry of the log that brought the verdict.
+    pub(crate) index: u64,
     pub(crate) audit: Vec<AuditEntry>,
+}
+
+/// When a verdict came, and how long it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResolvedAt {
+    pub(crate) index: u64,
+    pub(crate) stamp_ms: u64,
+    pub(crate) expires_at_ms: u64,
 }
 
 /// What a checkpoint writes about transactions.
@@ -198,8 +208,7 @@ impl Transactions {
         id: TransactionId,
         machine: HalfMessage,
         audit: Option<AuditEntry>,
-        stamp_ms: u64,
-        expires_at_ms: u64,
+        at: ResolvedAt,
     ) -> Option<Arc<Pending>> {
         let pending = self.pending.remove(&id)?;
         self.order.remove(&pending.sequence);
@@ -214,8 +223,9 @@ impl Transactions {
             machine,
             producer_group: Arc::clone(&pending.producer_group),
             prepared_at_ms: pending.prepared_at_ms,
-            resolved_at_ms: stamp_ms,
-            expires_at_ms,
+            resolved_at_ms: at.stamp_ms,
+            expires_at_ms: at.expires_at_ms,
+            index: at.index,
             audit: history,
         };
         self.newest = self.newest.max(Some(id));

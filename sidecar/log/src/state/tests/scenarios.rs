@@ -144,6 +144,38 @@ fn a_decision_by_hand_is_kept_with_its_reason() {
     assert_eq!(found.audit[1].reason, "customer called");
 }
 
+/// The verdicts of a checkpoint may reach the disk although the checkpoint does not.
+#[test]
+fn a_verdict_from_an_unfinished_checkpoint_does_not_stop_its_own_delivery() {
+    let mut subject = subject(1);
+    for (id, body) in [(9, "finished"), (5, "unfinished")] {
+        let id = TransactionId(id);
+        let prepare = Command::Prepare {
+            id,
+            producer_group: "orders".to_owned(),
+            fingerprint: 3,
+            messages: vec![message(0, 0, body)],
+        };
+        subject.one(2, prepare);
+        let commit = Command::Resolve {
+            id,
+            verdict: Verdict::Commit,
+            replacements: Vec::new(),
+        };
+        subject.one(3, commit);
+        if body == "finished" {
+            subject.checkpoint();
+        }
+    }
+    let unfinished = subject.state.begin_checkpoint().unwrap();
+    unfinished.write_half().unwrap();
+    let subject = subject.crash();
+    assert_eq!(
+        subject.visible(TopicId(0)),
+        [vec!["finished", "unfinished"]]
+    );
+}
+
 #[test]
 fn a_group_starts_where_it_was_told_to_whenever_it_begins() {
     let mut subject = subject(1);
@@ -296,11 +328,11 @@ fn expired_records_leave_the_disk() {
         let mut changes = Changes::default();
         for key in keys {
             let expires_at_ms = u64::from(key) * hour_ms;
-            changes.put(
-                table,
-                &key.to_be_bytes(),
-                expires_at_ms.to_le_bytes().to_vec(),
-            );
+            let record = expires_at_ms.to_le_bytes().to_vec();
+            match table {
+                Table::Resolved => changes.put_verdict(&key.to_be_bytes(), record),
+                _ => changes.put(table, &key.to_be_bytes(), record),
+            }
         }
         store.commit(changes, 0).unwrap();
     }
