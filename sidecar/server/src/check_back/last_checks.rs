@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use outrigger_log::command::TransactionId;
+use outrigger_log::TransactionId;
 
 /// Why the last check of a transaction did not decide, for people; cheap to clone.
 #[derive(Clone, Debug)]

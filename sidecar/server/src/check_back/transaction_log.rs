@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use outrigger_core::half_message::Verdict;
-use outrigger_log::command::TransactionId;
+use outrigger_log::TransactionId;
 use outrigger_proto::stored;
 
 /// The log, as far as check-back needs it.

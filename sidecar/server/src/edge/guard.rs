@@ -278,6 +278,8 @@ fn unexpected(outcome: &Outcome) -> Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (code, reason) = match &error {
+            Error::Log(error) if error.is_retryable() => (Code::Unavailable, "LOG_UNAVAILABLE"),
+            Error::Log(_) | Error::Unexpected { .. } => (Code::Internal, "UNEXPECTED_OUTCOME"),
             Error::Url { .. } | Error::NotConfigured { .. } => {
                 (Code::FailedPrecondition, "GUARD_BACKEND_NOT_CONFIGURED")
             }
@@ -292,7 +294,11 @@ impl From<Error> for Failure {
                 .with("value", backend)
                 .with("limit", "a configured backend"),
             Error::TimedOut { limit_ms, .. } => failure.with("limit", limit_ms),
-            Error::Url { .. } | Error::Unavailable { .. } | Error::Refused { .. } => failure,
+            Error::Url { .. }
+            | Error::Unavailable { .. }
+            | Error::Refused { .. }
+            | Error::Log(_)
+            | Error::Unexpected { .. } => failure,
         }
     }
 }

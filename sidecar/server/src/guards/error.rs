@@ -1,3 +1,5 @@
+use outrigger_log::SubmitError;
+
 /// Why a guard gave no answer. A guard that cannot be asked is never taken for free.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -39,6 +41,15 @@ pub enum Error {
         /// Redis' words.
         message: String,
     },
+    /// The log store could not take the call.
+    #[error(transparent)]
+    Log(#[from] SubmitError),
+    /// The log store answered something else than a guard does.
+    #[error("the log answered {answer}")]
+    Unexpected {
+        /// What it answered.
+        answer: String,
+    },
 }
 
 impl Error {
@@ -46,7 +57,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::TimedOut { .. } => true,
-            Self::Url { .. } | Self::NotConfigured { .. } | Self::Refused { .. } => false,
+            Self::Log(error) => error.is_retryable(),
+            Self::Url { .. }
+            | Self::NotConfigured { .. }
+            | Self::Refused { .. }
+            | Self::Unexpected { .. } => false,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Idempotency guards: a record per key that lets one holder work and remembers the
 //! result. The rules are the core's ([`outrigger_core::guard`]); here are the places where
-//! records can be kept, each with its own guarantee: see [`RedisGuards`].
+//! records can be kept, each with its own guarantee: see
+//! [`EmbeddedGuards`] and [`RedisGuards`].
 
+mod embedded;
 mod error;
 mod fake;
 mod options;
@@ -13,6 +15,7 @@ use futures::future::BoxFuture;
 use outrigger_core::guard::{Input, Outcome};
 
 pub use self::redis::{RedisGuards, RedisOptions};
+pub use embedded::EmbeddedGuards;
 pub use error::Error;
 pub use fake::FakeGuards;
 pub use options::{Backend, Options};

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use metrics::counter;
 use outrigger_core::guard::{Input, Outcome};
+use outrigger_log::Log;
 
-use super::{Backend, Error, GuardStore, Options, RedisGuards};
+use super::{Backend, EmbeddedGuards, Error, GuardStore, Options, RedisGuards};
 
 /// All stores of this sidecar; cheap to clone.
 #[derive(Clone)]
@@ -15,6 +16,15 @@ pub struct Guards {
 }
 
 impl Guards {
+    /// With the embedded store in `log`, and Redis as the options say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with_embedded`].
+    pub fn new(log: Log, options: Options) -> Result<Self, Error> {
+        Self::with_embedded(Arc::new(EmbeddedGuards::new(log)), options)
+    }
+
     /// With the given embedded store, and Redis as the options say. Nothing is connected
     /// yet: a sidecar starts although Redis is away, and refuses the calls for it.
     ///

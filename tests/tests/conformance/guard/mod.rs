@@ -1,5 +1,6 @@
 //! Guards: what every store has to keep. The fake is the core's machine itself.
 
+mod embedded;
 mod fake;
 mod redis;
 mod suite;

@@ -10,7 +10,7 @@ use outrigger_core::{
     check_back::{self, Effect, Input, Scheduler},
     half_message::Verdict,
 };
-use outrigger_log::command::TransactionId;
+use outrigger_log::TransactionId;
 use tokio::task::JoinSet;
 
 use super::{

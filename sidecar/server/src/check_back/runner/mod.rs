@@ -7,6 +7,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use outrigger_log::Log;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{CallbackHub, Error, LastChecks, Options, TransactionLog, checkers::Checkers};
@@ -35,6 +36,19 @@ impl CheckBack {
         // It only ends when it is told to.
         let _ = self.driver.await;
     }
+}
+
+/// Starts check-back over the log; see [`start_over`].
+///
+/// # Errors
+///
+/// When the database of a group cannot be used.
+pub fn start(
+    log: Log,
+    options: Options,
+    stopping: watch::Receiver<bool>,
+) -> Result<CheckBack, Error> {
+    start_over(Arc::new(log), options, stopping)
 }
 
 /// Starts check-back over any log. It runs until `stopping` says true or is dropped, and

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use outrigger_core::{check_back, half_message::Verdict};
-use outrigger_log::command::TransactionId;
+use outrigger_log::TransactionId;
 use outrigger_proto::stored;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
