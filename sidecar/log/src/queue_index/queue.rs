@@ -64,11 +64,6 @@ impl Queue {
         self.read_tail(Tail::next_offset)
     }
 
-    /// Entries in memory.
-    pub(crate) fn unflushed(&self) -> usize {
-        self.read_tail(|tail| tail.entries.len())
-    }
-
     /// Appends at most `max` entries from `from` on to `out`.
     pub(crate) fn read(
         &self,

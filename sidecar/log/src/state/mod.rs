@@ -31,7 +31,7 @@ pub use transactions::{AuditAction, AuditEntry};
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use limits::Limits;
-pub(crate) use shared::{Counts, Shared, TransactionRecord};
+pub(crate) use shared::{Shared, TransactionRecord};
 pub(crate) use transactions::StoredMessage;
 
 use std::io;

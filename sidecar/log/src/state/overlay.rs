@@ -39,11 +39,6 @@ impl<K: Eq + Hash, V> Overlay<K, V> {
         self.current.insert(key, value);
     }
 
-    /// How many changes wait for the next checkpoint.
-    pub(crate) fn len(&self) -> usize {
-        self.current.len()
-    }
-
     /// Hands out the changes for a checkpoint; they stay visible until it has finished.
     pub(crate) fn begin(&mut self) -> Arc<HashMap<K, V>> {
         let begun = Arc::new(std::mem::take(&mut self.current));
