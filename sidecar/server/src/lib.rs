@@ -3,5 +3,6 @@
 
 pub mod check_back;
 mod clock;
+pub mod delivery;
 pub mod edge;
 pub mod guards;

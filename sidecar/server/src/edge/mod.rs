@@ -1,5 +1,6 @@
 //! The gRPC edge: turns requests into commands for the log and outcomes into answers.
 
+mod consumer;
 mod guard;
 pub mod status;
 

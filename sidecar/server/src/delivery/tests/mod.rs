@@ -1,0 +1,343 @@
+//! Consumers over real gRPC, with a real log in a temporary directory.
+
+mod harness;
+
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use outrigger_log::{Command, ConsumerGroupConfig, StartFrom};
+use outrigger_proto::v1;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use self::harness::{SOON, names, options, reason, receive, start, subscribe};
+use super::Options;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_delivered_once_acked_durably_and_never_again() {
+    let mut sidecar = start(options()).await;
+    sidecar.send("orders", &[("a", "", 0), ("b", "", 0)]).await;
+    let got = sidecar.receive("stock", "orders", 1_000).await;
+    assert_eq!(names(&got), ["a", "b"]);
+    assert_eq!((got[1].offset, got[1].attempt), (1, 1));
+    assert!(got[0].stored_at_ms > 0 && got[0].lease_deadline_ms > got[0].stored_at_ms);
+    assert!(sidecar.receive("stock", "orders", 0).await.is_empty());
+    // Another group has its own progress.
+    assert_eq!(
+        names(&sidecar.receive("points", "orders", 1_000).await),
+        ["a", "b"]
+    );
+
+    let receipts: Vec<Bytes> = got.into_iter().map(|delivery| delivery.receipt).collect();
+    assert_eq!(sidecar.ack("stock", receipts.clone()).await, []);
+    assert_eq!(sidecar.floor("stock", "orders"), 2);
+    assert_eq!(sidecar.floor("points", "orders"), 0);
+    // A repeated ack is fine.
+    assert_eq!(sidecar.ack("stock", receipts).await, []);
+
+    // After the worker has idled away, everything goes on from what is recorded.
+    sleep(Duration::from_millis(300)).await;
+    sidecar.send("orders", &[("c", "", 0)]).await;
+    assert_eq!(
+        names(&sidecar.receive("stock", "orders", 1_000).await),
+        ["c"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_is_woken_by_a_message_and_by_a_drain() {
+    let mut sidecar = start(options()).await;
+    sidecar.topic("orders").await;
+    let mut waiting = sidecar.client.clone();
+    let request = v1::ReceiveRequest {
+        wait_ms: 60_000,
+        ..receive("stock", "orders", "")
+    };
+    let poll = tokio::spawn(async move { waiting.receive(request).await });
+    sleep(Duration::from_millis(100)).await;
+    sidecar.send("orders", &[("a", "", 0)]).await;
+    let got = timeout(SOON, poll)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .into_inner();
+    assert_eq!(names(&got.deliveries), ["a"]);
+
+    let mut waiting = sidecar.client.clone();
+    let request = v1::ReceiveRequest {
+        wait_ms: 60_000,
+        ..receive("points", "empty", "")
+    };
+    let poll = tokio::spawn(async move { waiting.receive(request).await });
+    let mut stream = sidecar
+        .consume(subscribe("points", "orders", "", 10))
+        .await
+        .unwrap();
+    let delivery = stream.delivery().await;
+    sidecar.service.drain();
+    assert!(timeout(SOON, poll).await.unwrap().unwrap().is_ok());
+    // What is acked during the drain is recorded and answered.
+    let ack = v1::ConsumeRequest {
+        request_id: 7,
+        acks: vec![delivery.receipt],
+        ..Default::default()
+    };
+    stream.requests.send(ack).await.unwrap();
+    assert_eq!(stream.result().await.request_id, 7);
+    drop(stream.requests);
+    let end = timeout(SOON, stream.responses.message())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(reason(&end), "SHUTTING_DOWN");
+    assert_eq!(sidecar.floor("points", "orders"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_fails_too_often_becomes_a_dead_letter() {
+    let mut sidecar = start(options()).await;
+    sidecar.send("orders", &[("poison", "", 0)]).await;
+    for attempt in 1..=2 {
+        let mut got = sidecar.receive("stock", "orders", 5_000).await;
+        assert_eq!(got[0].attempt, attempt);
+        assert_eq!(sidecar.nack("stock", got.remove(0).receipt).await, []);
+    }
+    assert_eq!(sidecar.floor("stock", "orders"), 1);
+    assert!(sidecar.receive("stock", "orders", 50).await.is_empty());
+    let dead = sidecar.receive("operator", "%DLQ%stock", 1_000).await;
+    assert_eq!(names(&dead), ["poison"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_group_goes_one_by_one_while_others_pass() {
+    let mut sidecar = start(options()).await;
+    let messages = [("a1", "", 7), ("a2", "", 7), ("b1", "", 8), ("free", "", 0)];
+    sidecar.send("orders", &messages).await;
+    let mut stream = sidecar
+        .consume(subscribe("stock", "orders", "", 10))
+        .await
+        .unwrap();
+    let mut first = Vec::new();
+    for _ in 0..3 {
+        first.push(stream.delivery().await);
+    }
+    assert_eq!(names(&first), ["a1", "b1", "free"]);
+    let ack = v1::ConsumeRequest {
+        request_id: 1,
+        acks: vec![first[0].receipt.clone()],
+        ..Default::default()
+    };
+    stream.requests.send(ack).await.unwrap();
+    assert_eq!(names(&[stream.delivery().await]), ["a2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_bound_what_is_delivered_and_streams_share_the_work() {
+    let mut sidecar = start(options()).await;
+    let mut one = sidecar
+        .consume(subscribe("stock", "orders", "", 2))
+        .await
+        .unwrap();
+    let mut two = sidecar
+        .consume(subscribe("stock", "orders", "", 1))
+        .await
+        .unwrap();
+    let messages: Vec<(&str, &str, u64)> = vec![("m", "", 0); 5];
+    sidecar.send("orders", &messages).await;
+    let mut offsets = BTreeSet::new();
+    offsets.insert(one.delivery().await.offset);
+    offsets.insert(one.delivery().await.offset);
+    offsets.insert(two.delivery().await.offset);
+    let more = timeout(Duration::from_millis(200), one.delivery()).await;
+    assert!(more.is_err(), "more than it had credits for");
+    let credits = v1::ConsumeRequest {
+        credits: 2,
+        ..Default::default()
+    };
+    two.requests.send(credits).await.unwrap();
+    offsets.insert(two.delivery().await.offset);
+    offsets.insert(two.delivery().await.offset);
+    assert_eq!(offsets.len(), 5, "each message went to one of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_runs_out_goes_to_somebody_else_and_its_receipt_is_stale() {
+    let mut sidecar = start(options()).await;
+    sidecar.send("orders", &[("a", "", 0)]).await;
+    let mut stream = sidecar
+        .consume(subscribe("stock", "orders", "", 1))
+        .await
+        .unwrap();
+    let lost = stream.delivery().await;
+    drop(stream);
+    let again = sidecar.receive("stock", "orders", 10_000).await;
+    assert_eq!(again[0].attempt, 2);
+    let errors = sidecar.ack("stock", vec![lost.receipt.clone()]).await;
+    assert_eq!(errors[0].receipt, lost.receipt);
+    let error = errors[0].error.as_ref().unwrap();
+    assert_eq!(error.reason, "STALE_RECEIPT");
+    assert_eq!(error.code, Code::FailedPrecondition as u32);
+    assert_eq!(
+        sidecar.ack("stock", vec![again[0].receipt.clone()]).await,
+        []
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_pass_tags_and_must_agree_within_a_group() {
+    let mut sidecar = start(options()).await;
+    let messages = [
+        ("1", "created", 0),
+        ("2", "paid", 0),
+        ("3", "", 0),
+        ("4", "refused", 0),
+    ];
+    sidecar.send("orders", &messages).await;
+    let filter = "paid || refused";
+    let mut stream = sidecar
+        .consume(subscribe("stock", "orders", filter, 9))
+        .await
+        .unwrap();
+    let got = [stream.delivery().await, stream.delivery().await];
+    assert_eq!(names(&got), ["2", "4"]);
+
+    let other = sidecar
+        .consume(subscribe("stock", "orders", "paid", 9))
+        .await;
+    let conflict = other.err().unwrap();
+    assert_eq!(conflict.code(), Code::FailedPrecondition);
+    assert_eq!(reason(&conflict), "SUBSCRIPTION_CONFLICT");
+    // The same tags in another order are the same filter.
+    let same = sidecar
+        .consume(subscribe("stock", "orders", "refused||paid", 0))
+        .await;
+    assert!(same.is_ok());
+
+    let acks = got.into_iter().map(|delivery| delivery.receipt).collect();
+    let ack = v1::ConsumeRequest {
+        request_id: 1,
+        acks,
+        ..Default::default()
+    };
+    stream.requests.send(ack).await.unwrap();
+    assert_eq!(stream.result().await.errors, []);
+    assert_eq!(
+        sidecar.floor("stock", "orders"),
+        4,
+        "what is filtered out is done"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_that_could_not_be_recorded_says_so_and_may_be_repeated() {
+    let mut sidecar = start(options()).await;
+    sidecar.send("orders", &[("a", "", 0)]).await;
+    let got = sidecar.receive("stock", "orders", 1_000).await;
+    sidecar.overloaded.store(true, Ordering::SeqCst);
+    let receipt = got[0].receipt.clone();
+    let errors = sidecar.ack("stock", vec![receipt.clone()]).await;
+    assert_eq!(errors[0].error.as_ref().unwrap().reason, "LOG_OVERLOADED");
+    assert_eq!(sidecar.floor("stock", "orders"), 0);
+    sidecar.overloaded.store(false, Ordering::SeqCst);
+    assert_eq!(sidecar.ack("stock", vec![receipt]).await, []);
+    assert_eq!(sidecar.floor("stock", "orders"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_by_name() {
+    let mut sidecar = start(Options {
+        auto_create: false,
+        ..options()
+    })
+    .await;
+    let config = ConsumerGroupConfig {
+        start_from: StartFrom::First,
+        max_attempts: 2,
+        retry_delays_ms: vec![0],
+    };
+    let name = "stock".to_owned();
+    let create = Command::CreateConsumerGroup { name, config };
+    let name = "orders".to_owned();
+    let topic = Command::CreateTopic { name, queues: 1 };
+    sidecar
+        .log
+        .submit(vec![create, topic])
+        .unwrap()
+        .await
+        .unwrap();
+
+    let no_subscriptions = v1::ReceiveRequest {
+        subscriptions: Vec::new(),
+        ..receive("stock", "orders", "")
+    };
+    let long_lease = v1::ReceiveRequest {
+        invisible_ms: u64::MAX,
+        ..receive("stock", "orders", "")
+    };
+    let long_wait = v1::ReceiveRequest {
+        wait_ms: 60_001,
+        ..receive("stock", "orders", "")
+    };
+    let many = v1::ReceiveRequest {
+        max_messages: 4_097,
+        ..receive("stock", "orders", "")
+    };
+    for (request, code, expected) in [
+        (
+            receive("", "orders", ""),
+            Code::InvalidArgument,
+            "ILLEGAL_NAME",
+        ),
+        (
+            receive("stock", "or/ders", ""),
+            Code::InvalidArgument,
+            "ILLEGAL_NAME",
+        ),
+        (
+            receive("stock", "orders", "a |"),
+            Code::InvalidArgument,
+            "ILLEGAL_FILTER",
+        ),
+        (
+            receive("stock", "nope", ""),
+            Code::NotFound,
+            "TOPIC_NOT_FOUND",
+        ),
+        (
+            receive("nobody", "orders", ""),
+            Code::NotFound,
+            "CONSUMER_GROUP_NOT_FOUND",
+        ),
+        (
+            no_subscriptions,
+            Code::InvalidArgument,
+            "ILLEGAL_SUBSCRIPTIONS",
+        ),
+        (long_lease, Code::InvalidArgument, "OUT_OF_BOUNDS"),
+        (long_wait, Code::InvalidArgument, "OUT_OF_BOUNDS"),
+        (many, Code::InvalidArgument, "OUT_OF_BOUNDS"),
+    ] {
+        let status = sidecar.client.receive(request).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (code, expected));
+    }
+    let no_subscribe = sidecar.consume(v1::ConsumeRequest::default()).await;
+    assert_eq!(reason(&no_subscribe.err().unwrap()), "SUBSCRIBE_MISSING");
+    let greedy = sidecar
+        .consume(subscribe("stock", "orders", "", 65_537))
+        .await;
+    assert_eq!(reason(&greedy.err().unwrap()), "TOO_MANY_CREDITS");
+
+    let errors = sidecar.ack("stock", vec![Bytes::from("nonsense")]).await;
+    let error = errors[0].error.as_ref().unwrap();
+    assert_eq!(
+        (error.reason.as_str(), errors[0].receipt.as_ref()),
+        ("ILLEGAL_RECEIPT", &b"nonsense"[..])
+    );
+    let request = v1::AckRequest {
+        consumer_group: "nobody".to_owned(),
+        receipts: Vec::new(),
+    };
+    let status = sidecar.client.ack(request).await.unwrap_err();
+    assert_eq!(reason(&status), "CONSUMER_GROUP_NOT_FOUND");
+}
