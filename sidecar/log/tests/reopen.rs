@@ -1,5 +1,7 @@
 //! A log that is used, closed and opened again.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use outrigger_log::command::{Command, NewMessage, Outcome, TopicId};
 use outrigger_log::{DirectoryError, Log, OpenError, Options, SubmitError};
@@ -74,4 +76,60 @@ async fn an_option_outside_its_limits_is_named() {
     };
     let error = Log::open(options).await.unwrap_err().to_string();
     assert!(error.contains("entry_bytes_max"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delayed_message_is_released_when_it_is_due_even_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(Options::new(directory.path())).await.unwrap();
+    let created = log.submit(vec![create("later")]).unwrap().await.unwrap();
+    let [Outcome::Topic(topic)] = created[..] else {
+        panic!("{created:?}");
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now_ms = now_ms.as_millis() as u64;
+    for delay_ms in [50, 1_500] {
+        let Command::Send { mut message, .. } = send(topic, "later".to_owned()) else {
+            panic!("send sends");
+        };
+        message.deliver_at_ms = now_ms + delay_ms;
+        let delayed = Command::Send {
+            message,
+            sequence: None,
+        };
+        let outcomes = log.submit(vec![delayed]).unwrap().await.unwrap();
+        assert!(matches!(
+            outcomes[..],
+            [Outcome::Scheduled | Outcome::Sent { .. }]
+        ));
+    }
+    wait_for(&log, 1).await;
+    log.shutdown().await;
+    let log = Log::open(Options::new(directory.path())).await.unwrap();
+    wait_for(&log, 0).await;
+    let outcomes = log
+        .submit(vec![send(topic, "now".to_owned())])
+        .unwrap()
+        .await;
+    assert_eq!(
+        outcomes.unwrap(),
+        [Outcome::Sent {
+            queue: 0,
+            offset: 2
+        }]
+    );
+    log.shutdown().await;
+}
+
+/// Waits until no more than this many messages wait until they are due.
+async fn wait_for(log: &Log, delayed: u64) {
+    let start = Instant::now();
+    while log.status().delayed > delayed {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            log.status()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

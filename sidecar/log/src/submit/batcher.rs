@@ -93,11 +93,6 @@ impl<P: Propose> Batcher<P> {
         &self.clock
     }
 
-    /// Where entries go.
-    pub(crate) fn target(&self) -> &P {
-        &self.propose
-    }
-
     /// Bytes of commands that were not answered yet.
     pub(crate) fn in_flight_bytes(&self) -> u64 {
         self.counts.in_flight_bytes.load(SeqCst)

@@ -52,8 +52,6 @@ pub(super) struct Group {
     /// The index of the first slot.
     pub(super) first: u64,
     pub(super) slots: VecDeque<Slot>,
-    /// Entries from here on that lie in earlier segments are gone.
-    pub(super) cut_from: Option<u64>,
 }
 
 impl Group {
@@ -114,7 +112,6 @@ impl Group {
             return;
         }
         let next = after.map_or(0, |id| id.index + 1);
-        self.cut_from = Some(self.cut_from.map_or(next, |cut| cut.min(next)));
         let keep = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.slots.truncate(keep);
         self.last = after.or(self.purged);

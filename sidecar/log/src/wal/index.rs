@@ -36,14 +36,7 @@ impl Index {
     /// Takes note of a record that starts at this offset of the segment being written.
     pub(super) fn note(&mut self, record: &Noted, offset: u32) -> Result<(), Disorder> {
         let group = self.groups.entry(record.group).or_default();
-        let cut_before = group.cut_from;
-        group.note(record, offset)?;
-        if group.cut_from != cut_before
-            && let Some(next) = group.cut_from
-        {
-            cut(&mut self.sealed, record.group, next);
-        }
-        Ok(())
+        group.note(record, offset)
     }
 
     /// Everything that is there has been synced.
@@ -75,7 +68,6 @@ impl Index {
             ranges.insert(*id, Range { first, end });
             table.insert(*id, GroupTable { first, slots });
             group.first = end;
-            group.cut_from = None;
         }
         let sealed = Sealed {
             table_offset,
@@ -89,9 +81,6 @@ impl Index {
     pub(super) fn load(&mut self, segment: u32, seal: Seal) {
         let mut ranges = BTreeMap::new();
         for (id, (mut group, range)) in seal.groups {
-            if let Some(next) = group.cut_from.take() {
-                cut(&mut self.sealed, id, next);
-            }
             group.durable = group.last;
             group.first = range.end;
             self.groups.insert(id, group);
@@ -114,6 +103,8 @@ impl Index {
         if let Some(slot) = known.slot(index) {
             return Some(Location::Active(slot));
         }
+        // Entries that were cut off still lie in older segments. Those in their place were
+        // written later, so the newest segment that has the index has the entry.
         let holds = |sealed: &Sealed| {
             let range = sealed.ranges.get(&group);
             range.is_some_and(|range| range.first <= index && index < range.end)
@@ -121,14 +112,5 @@ impl Index {
         let mut newest_first = self.sealed.iter().rev();
         let found = newest_first.find(|(_, sealed)| holds(sealed));
         found.map(|(segment, _)| Location::Sealed(*segment))
-    }
-}
-
-/// Entries from this index on that lie in full segments are gone.
-fn cut(sealed: &mut BTreeMap<u32, Sealed>, group: u32, next: u64) {
-    for segment in sealed.values_mut() {
-        if let Some(range) = segment.ranges.get_mut(&group) {
-            range.end = range.end.min(next.max(range.first));
-        }
     }
 }

@@ -13,7 +13,7 @@ use super::index::Index;
 use super::preparer::Preparer;
 use super::reader::Reader;
 use super::record::{Kind, RECORD_HEADER_BYTES, Record};
-use super::recovery::{self, Recovered};
+use super::recovery;
 use super::shared::{OnFatal, Shared};
 use super::state::{Flushed, Item, Plan, State};
 use super::tail_cache::{StoredEntry, TailCache};
@@ -266,11 +266,6 @@ impl Wal {
         lock(&self.shared.state).failed.is_some()
     }
 
-    /// Bytes of records that are not durable yet.
-    pub(crate) fn in_flight_bytes(&self) -> u64 {
-        lock(&self.shared.state).in_flight_bytes
-    }
-
     /// Writes and syncs what is waiting, and stops. Blocking.
     pub(crate) fn close(&self) {
         lock(&self.shared.state).closing = true;
@@ -304,7 +299,6 @@ fn state_of(index: Index, active: Plan, next_offset: u32) -> State {
     State {
         index,
         queue: std::collections::VecDeque::new(),
-        in_flight_bytes: 0,
         active,
         next_offset,
         next: active,

@@ -4,7 +4,7 @@
 //! takes all that has gathered while it was syncing, writes it as one batch, syncs once, and
 //! then reports to everybody whose records were in the batch, in order.
 
-mod disk;
+pub(crate) mod disk;
 mod error;
 mod group;
 mod index;
@@ -22,13 +22,13 @@ mod shared;
 mod state;
 mod tail_cache;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod torn;
 mod writer;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use disk::{Disk, OsDisk};
+pub(crate) use disk::OsDisk;
 pub use error::{ReadError, WalOpenError};
 pub(crate) use group::{EntryId, Vote};
 pub(crate) use log::{NewEntry, Wal};

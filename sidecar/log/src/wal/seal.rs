@@ -14,7 +14,7 @@ pub(super) const TABLE_ENTRIES_MAX: usize = 1 << 18;
 
 const SLOT_BYTES: u64 = 16;
 const TABLE_GROUP_BYTES: u64 = 16;
-const SEAL_GROUP_BYTES: u64 = 4 + 4 + 16 + 3 * 16 + 4 * 8;
+const SEAL_GROUP_BYTES: u64 = 4 + 4 + 16 + 3 * 16 + 3 * 8;
 const TRAILER_MAGIC: u32 = 0x5ea1_5ea1;
 
 /// The entries of one group in one segment.
@@ -113,7 +113,6 @@ pub(super) fn encode_seal(table_offset: u32, groups: &BTreeMap<u32, Group>) -> B
             group.committed.is_some(),
             group.purged.is_some(),
             group.last.is_some(),
-            group.cut_from.is_some(),
         ];
         out.put_u32_le(*id);
         out.put_u32_le(bits_of(&flags));
@@ -123,7 +122,6 @@ pub(super) fn encode_seal(table_offset: u32, groups: &BTreeMap<u32, Group>) -> B
             out.put_u64_le(id.map_or(0, |id| id.term));
             out.put_u64_le(id.map_or(0, |id| id.index));
         }
-        out.put_u64_le(group.cut_from.unwrap_or(0));
         out.put_u64_le(group.start);
         out.put_u64_le(group.first);
         out.put_u64_le(group.slots.len() as u64);
@@ -147,7 +145,6 @@ pub(super) fn decode_seal(mut body: &[u8]) -> Result<Seal, TryGetError> {
         let committed = get_entry_id(&mut body)?;
         let purged = get_entry_id(&mut body)?;
         let last = get_entry_id(&mut body)?;
-        let cut_from = body.try_get_u64_le()?;
         let start = body.try_get_u64_le()?;
         let first = body.try_get_u64_le()?;
         let end = first.saturating_add(body.try_get_u64_le()?);
@@ -156,7 +153,6 @@ pub(super) fn decode_seal(mut body: &[u8]) -> Result<Seal, TryGetError> {
             committed: (flags & 4 != 0).then_some(committed),
             purged: (flags & 8 != 0).then_some(purged),
             last: (flags & 16 != 0).then_some(last),
-            cut_from: (flags & 32 != 0).then_some(cut_from),
             start,
             ..Group::default()
         };

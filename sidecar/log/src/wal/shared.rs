@@ -44,9 +44,8 @@ impl Shared {
     }
 
     /// A sync has covered everything before this position.
-    pub(super) fn synced(&self, end: Position, bytes: u64, last: &BTreeMap<u32, EntryId>) {
+    pub(super) fn synced(&self, end: Position, last: &BTreeMap<u32, EntryId>) {
         let mut state = lock(&self.state);
-        state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
         for (group, id) in last {
             if let Some(group) = state.index.groups.get_mut(group) {
                 group.durable = Some(*id).min(group.last);

@@ -46,8 +46,6 @@ pub(super) struct Plan {
 pub(super) struct State {
     pub(super) index: Index,
     pub(super) queue: VecDeque<Item>,
-    /// Bytes of records that are not durable yet.
-    pub(super) in_flight_bytes: u64,
     pub(super) active: Plan,
     /// Where the next record goes.
     pub(super) next_offset: u32,
@@ -96,7 +94,10 @@ impl State {
         following: &mut impl FnMut(u32) -> Plan,
     ) -> io::Result<Position> {
         let bytes = record.stored_bytes();
-        if !self.fits(bytes) {
+        // The first segments are small: it may take the one after the next.
+        let mut may_roll = true;
+        while may_roll && !self.fits(bytes) {
+            may_roll = self.next.bytes > self.active.bytes;
             self.roll(following);
         }
         if !self.fits(bytes) {
@@ -109,7 +110,6 @@ impl State {
             .note(&record.noted(), offset)
             .map_err(|disorder| io::Error::new(io::ErrorKind::InvalidInput, disorder))?;
         self.next_offset += bytes as u32;
-        self.in_flight_bytes += bytes;
         self.queue.push_back(Item::Record { offset, record });
         Ok(Position {
             segment: self.active.sequence,

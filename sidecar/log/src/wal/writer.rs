@@ -49,8 +49,6 @@ pub(super) struct Writer {
     flushed: Vec<Flushed>,
     /// The last entry of each group that the next sync covers.
     last: BTreeMap<u32, EntryId>,
-    /// Bytes of records that the next sync covers.
-    bytes: u64,
 }
 
 impl Writer {
@@ -63,7 +61,6 @@ impl Writer {
             buffer_offset: 0,
             flushed: Vec::new(),
             last: BTreeMap::new(),
-            bytes: 0,
         }
     }
 
@@ -136,7 +133,6 @@ impl Writer {
             self.buffer_offset = offset;
         }
         record.encode(&mut self.buffer, self.segment, offset, first);
-        self.bytes += record.stored_bytes();
         if matches!(record.kind, Kind::Blank | Kind::Normal | Kind::Membership) {
             let id = EntryId {
                 term: record.term,
@@ -180,8 +176,7 @@ impl Writer {
                 segment: self.segment,
                 offset: self.buffer_offset + self.buffer.len() as u32,
             };
-            let bytes = std::mem::take(&mut self.bytes);
-            self.shared.synced(end, bytes, &self.last);
+            self.shared.synced(end, &self.last);
             self.last.clear();
             self.buffer.clear();
             self.buffer.shrink_to(BUFFER_KEPT_BYTES);

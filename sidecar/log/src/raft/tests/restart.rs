@@ -7,11 +7,18 @@ use bytes::Bytes;
 
 use super::fake::Counting;
 use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
-use crate::raft::{CheckpointLimits, GROUP, LogId, Node, NodeOptions};
+use crate::raft::node::GROUP;
+use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions};
 use crate::submit::{Limits, SubmitError};
+use crate::wal::disk::Disk;
+use crate::wal::tests::faulty::FaultyDisk;
 use crate::wal::{OsDisk, Wal, WalOptions};
 
 fn wal(directory: &Path) -> Arc<Wal> {
+    wal_on(directory, Arc::new(OsDisk))
+}
+
+fn wal_on(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Wal> {
     let options = WalOptions {
         segment_bytes: 1 << 20,
         first_segment_bytes: 256 << 10,
@@ -19,7 +26,7 @@ fn wal(directory: &Path) -> Arc<Wal> {
         owner: 7,
     };
     let fatal = Arc::new(|error: &std::io::Error| panic!("{error}"));
-    Arc::new(Wal::open(directory, options, Arc::new(OsDisk), fatal).unwrap())
+    Arc::new(Wal::open(directory, options, disk, fatal).unwrap())
 }
 
 fn options() -> NodeOptions {
@@ -185,5 +192,37 @@ async fn limits_refuse_without_losing_what_was_taken() {
         assert_eq!(answers.await.unwrap().len(), 4);
     }
     assert_eq!(numbers(&seen).len(), taken);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_new_commands_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let state = Counting::default();
+    let seen = Arc::clone(&state.seen);
+    let wal = wal_on(directory.path(), Arc::new(disk.clone()));
+    let node = Node::start(options(), wal, state).await.unwrap();
+    let pause = std::time::Duration::from_millis(2);
+    disk.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut sent = 0;
+    let refused = loop {
+        match node.submit((sent..sent + 20).map(send).collect()) {
+            // It may have to wait for space, when the disk is full just now.
+            Ok(answers) => drop(tokio::time::timeout(20 * pause, answers).await),
+            Err(error) => break error,
+        }
+        sent += 20;
+        assert!(sent < 100_000, "a full disk was not noticed");
+        tokio::time::sleep(pause).await;
+    };
+    assert_eq!(refused, SubmitError::DiskFull);
+    assert!(refused.is_retryable() && node.status().no_space);
+    disk.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    while node.status().no_space {
+        tokio::time::sleep(pause).await;
+    }
+    node.submit(vec![send(sent)]).unwrap().await.unwrap();
+    assert_eq!(numbers(&seen), (0..=sent).collect::<Vec<_>>());
     node.shutdown().await;
 }

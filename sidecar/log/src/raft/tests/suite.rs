@@ -11,8 +11,9 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 
 use crate::raft::log_store::LogStore;
+use crate::raft::node::GROUP;
 use crate::raft::types::TypeConfig;
-use crate::raft::{GROUP, LogId, StoredMembership};
+use crate::raft::{LogId, StoredMembership};
 use crate::wal::{OsDisk, Wal, WalOptions};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::disk::{Disk, DiskFile, OsDisk};
 
 #[derive(Clone, Default)]
-pub(super) struct FaultyDisk {
+pub(crate) struct FaultyDisk {
     /// New files find no space.
-    pub(super) full: Arc<AtomicBool>,
+    pub(crate) full: Arc<AtomicBool>,
     /// Syncs fail, once for each time it is set: the kernel forgets failed pages too.
-    pub(super) fail_next_sync: Arc<AtomicBool>,
+    pub(crate) fail_next_sync: Arc<AtomicBool>,
 }
 
 struct FaultyFile {

@@ -1,5 +1,5 @@
 mod damage;
-mod faulty;
+pub(crate) mod faulty;
 mod full_disk;
 mod model;
 
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Disk, EntryId, Kind, NewEntry, OsDisk, Wal, WalOpenError, WalOptions};
+use super::disk::Disk;
+use super::{EntryId, Kind, NewEntry, OsDisk, Wal, WalOpenError, WalOptions};
 
 const OPTIONS: WalOptions = WalOptions {
     segment_bytes: 16 << 10,
