@@ -70,15 +70,22 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Takes a directory, making it when it does not exist. A new one becomes the node's, in
-    /// the cluster asked for, or in one of its own.
+    /// Takes a directory, making it and the directories inside when they do not exist. A new
+    /// one becomes the node's, in the cluster asked for, or in one of its own.
     pub(crate) fn open(
         path: &Path,
         cluster_id: Option<&str>,
         node_id: u64,
+        inner: &[&str],
     ) -> Result<Self, DirectoryError> {
         context("creating", path, std::fs::create_dir_all(path))?;
         let lock = lock(path)?;
+        let mut made = false;
+        for name in inner {
+            let inner = path.join(name);
+            made |= !inner.is_dir();
+            context("creating", &inner, std::fs::create_dir_all(&inner))?;
+        }
         let identity = path.join(IDENTITY);
         let found = match std::fs::read_to_string(&identity) {
             Ok(text) => Some(parse(&identity, &text)?),
@@ -90,10 +97,14 @@ impl Directory {
                 let own = || Uuid::new_v4().to_string();
                 let cluster_id = cluster_id.map_or_else(own, str::to_owned);
                 write_identity(path, &cluster_id, node_id)?;
+                made = true;
                 (cluster_id, node_id)
             }
             Some(found) => check(path, found, cluster_id, node_id)?,
         };
+        if made {
+            sync(path)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             cluster_id,
@@ -112,12 +123,9 @@ impl Directory {
         self.lock
     }
 
-    /// A directory inside, made when it does not exist.
-    pub(crate) fn inner(&self, name: &str) -> Result<PathBuf, DirectoryError> {
-        let path = self.path.join(name);
-        context("creating", &path, std::fs::create_dir_all(&path))?;
-        sync(&self.path)?;
-        Ok(path)
+    /// A directory inside.
+    pub(crate) fn inner(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// A number by which files know that they belong here.
@@ -192,8 +200,7 @@ fn write_identity(directory: &Path, cluster_id: &str, node_id: u64) -> Result<()
         file.sync_all()?;
         std::fs::rename(&unfinished, &path)
     };
-    context("writing", &path, written())?;
-    sync(directory)
+    context("writing", &path, written())
 }
 
 fn sync(directory: &Path) -> Result<(), DirectoryError> {
@@ -221,36 +228,36 @@ mod tests {
     fn a_directory_has_one_user_and_one_owner() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("data");
-        let first = Directory::open(&path, Some("shop"), 1).unwrap();
-        let error = Directory::open(&path, Some("shop"), 1).unwrap_err();
+        let first = Directory::open(&path, Some("shop"), 1, &["inside"]).unwrap();
+        let error = Directory::open(&path, Some("shop"), 1, &["inside"]).unwrap_err();
         assert!(matches!(error, DirectoryError::InUse { .. }), "{error}");
         drop(first);
-        let error = Directory::open(&path, Some("bank"), 1).unwrap_err();
+        let error = Directory::open(&path, Some("bank"), 1, &[]).unwrap_err();
         assert!(
             matches!(error, DirectoryError::OtherCluster { .. }),
             "{error}"
         );
-        let error = Directory::open(&path, None, 2).unwrap_err();
+        let error = Directory::open(&path, None, 2, &[]).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherNode { .. }), "{error}");
         assert_eq!(
-            Directory::open(&path, None, 1).unwrap().cluster_id(),
+            Directory::open(&path, None, 1, &[]).unwrap().cluster_id(),
             "shop"
         );
         std::fs::write(path.join(IDENTITY), "something else").unwrap();
-        let error = Directory::open(&path, None, 1).unwrap_err();
+        let error = Directory::open(&path, None, 1, &[]).unwrap_err();
         assert!(matches!(error, DirectoryError::Identity { .. }), "{error}");
     }
 
     #[test]
     fn a_directory_without_a_cluster_gets_its_own() {
         let root = tempfile::tempdir().unwrap();
-        let own = Directory::open(root.path(), None, 1)
+        let own = Directory::open(root.path(), None, 1, &[])
             .unwrap()
             .cluster_id()
             .to_owned();
         assert!(!own.is_empty());
         assert_eq!(
-            Directory::open(root.path(), Some(&own), 1)
+            Directory::open(root.path(), Some(&own), 1, &[])
                 .unwrap()
                 .cluster_id(),
             own

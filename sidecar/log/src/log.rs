@@ -162,11 +162,16 @@ impl Log {
 
 fn open_files(options: &Options) -> Result<(String, Arc<Wal>, State), OpenError> {
     let cluster_id = options.cluster_id.as_deref();
-    let directory = Directory::open(&options.data_dir, cluster_id, options.node_id)?;
-    let path = directory.inner(WAL)?;
+    let directory = Directory::open(
+        &options.data_dir,
+        cluster_id,
+        options.node_id,
+        &[WAL, DERIVED],
+    )?;
+    let path = directory.inner(WAL);
     let wal_options = options.wal(directory.owner());
     let wal = Wal::open(&path, wal_options, Arc::new(OsDisk), abort_on_fatal())?;
-    let state = State::open(&directory.inner(DERIVED)?, options.state())?;
+    let state = State::open(&directory.inner(DERIVED), options.state())?;
     let cluster_id = directory.cluster_id().to_owned();
     wal.hold(directory.into_lock());
     Ok((cluster_id, Arc::new(wal), state))

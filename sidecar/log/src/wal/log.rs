@@ -49,9 +49,6 @@ impl Wal {
         on_fatal: OnFatal,
     ) -> Result<Self, WalOpenError> {
         let quarantine = directory.join(QUARANTINE);
-        let created = std::fs::create_dir_all(&quarantine);
-        recovery::io(&quarantine, "creating", created)?;
-        recovery::io(directory, "syncing", disk.sync_directory(directory))?;
         let recovered = recovery::recover(&*disk, directory, &quarantine, &options)?;
         let preparer = Preparer::new(Arc::clone(&disk), directory.to_owned(), options.owner);
         let state = state_of(

@@ -94,10 +94,17 @@ fn set_aside(
     let bytes = read(found, start, end - start)?;
     let name = format!("{:010}-{start}.torn", found.plan.sequence);
     let path = quarantine.join(name);
+    let created = std::fs::create_dir_all(quarantine);
+    io(quarantine, "creating", created)?;
     let file = io(&path, "creating", disk.create(&path))?;
     io(&path, "writing", file.write_at(&bytes, 0))?;
     io(&path, "syncing", file.sync_all())?;
-    io(quarantine, "syncing", disk.sync_directory(quarantine))?;
+    for directory in [Some(quarantine), quarantine.parent()]
+        .into_iter()
+        .flatten()
+    {
+        io(directory, "syncing", disk.sync_directory(directory))?;
+    }
     tracing::warn!(segment = found.plan.sequence, offset = start, bytes = bytes.len(),
         kept = %path.display(), "cut a batch that was never synced off the end of the log");
     Ok(())
