@@ -4,8 +4,6 @@
 //! Everything that must survive is a command in the log. Derived state (queue index,
 //! transactions, consumer groups, guards) follows from the log alone and is rebuilt from it.
 
-#![allow(dead_code, unused_imports)]
-
 mod apply;
 mod codec;
 pub mod command;
