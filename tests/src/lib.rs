@@ -1,3 +1,4 @@
 //! What the tests of all crates share.
 
 pub mod servers;
+pub mod sidecar;

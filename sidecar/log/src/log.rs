@@ -72,6 +72,7 @@ struct Inner {
     node: Node<State>,
     node_id: u64,
     cluster_id: String,
+    in_flight_bytes_max: u64,
     shared: Arc<Shared>,
     reader: Reader,
 }
@@ -103,6 +104,7 @@ impl Log {
         let inner = Inner {
             node,
             node_id: options.node_id,
+            in_flight_bytes_max: options.in_flight_bytes_max,
             cluster_id,
             shared,
             reader,
@@ -141,6 +143,18 @@ impl Log {
             parked: counts.parked,
             delayed: counts.delayed,
         }
+    }
+
+    /// Bytes of commands that were not answered yet.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.inner.node.in_flight_bytes()
+    }
+
+    /// The number of such bytes above which more commands are refused.
+    #[must_use]
+    pub fn in_flight_bytes_max(&self) -> u64 {
+        self.inner.in_flight_bytes_max
     }
 
     /// Stops taking commands, answers those that were taken, writes a checkpoint, closes the

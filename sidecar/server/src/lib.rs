@@ -1,8 +1,14 @@
 //! The Outrigger sidecar: a log store, check-back, guards and their gRPC edge in one
 //! process.
 
+pub mod bench;
 pub mod check_back;
+pub mod cli;
 mod clock;
+pub mod config;
 pub mod delivery;
 pub mod edge;
 pub mod guards;
+pub mod http;
+mod options;
+pub mod serve;

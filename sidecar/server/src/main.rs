@@ -1,2 +1,10 @@
-//! Outrigger.
-fn main() {}
+//! The `outrigger` binary.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use outrigger::cli::Cli;
+
+fn main() -> ExitCode {
+    outrigger::cli::run(Cli::parse())
+}

@@ -109,6 +109,11 @@ impl<A: Apply> Node<A> {
         self.batcher.submit(commands)
     }
 
+    /// Bytes of commands that were not answered yet.
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        self.batcher.in_flight_bytes()
+    }
+
     pub(crate) fn status(&self) -> NodeStatus {
         let (term, leader) = {
             let metrics = self.raft.metrics();

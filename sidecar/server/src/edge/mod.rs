@@ -1,7 +1,18 @@
 //! The gRPC edge: turns requests into commands for the log and outcomes into answers.
 
+mod admin;
 mod consumer;
+mod groups;
 mod guard;
+mod message;
+mod operation;
+mod outcome;
+mod producer;
+mod publish;
+mod refusal;
 pub mod status;
+mod topics;
+mod transaction;
 
-pub use self::guard::GuardService;
+pub use self::{admin::AdminService, guard::GuardService, producer::ProducerService};
+pub(crate) use self::{groups::Groups, topics::Topics};

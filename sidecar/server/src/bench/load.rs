@@ -1,0 +1,88 @@
+//! Load from many tasks, and what they saw.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::{report::Report, sidecar::Sidecar, usage};
+
+/// What one task, or all of them together, saw.
+pub(super) struct Seen {
+    pub(super) latency_us: Histogram<u64>,
+    pub(super) acknowledged: u64,
+    pub(super) errors: u64,
+}
+
+impl Seen {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        const SIGNIFICANT_DIGITS: u8 = 3;
+        Ok(Self {
+            latency_us: Histogram::new(SIGNIFICANT_DIGITS)?,
+            acknowledged: 0,
+            errors: 0,
+        })
+    }
+
+    /// One operation that began at `started` and was acknowledged now.
+    pub(super) fn acknowledged(&mut self, started: Instant) {
+        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latency_us.saturating_record(took_us);
+        self.acknowledged += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+        self.latency_us.add(&other.latency_us)?;
+        self.acknowledged += other.acknowledged;
+        self.errors += other.errors;
+        Ok(())
+    }
+}
+
+/// CPU time of client and sidecar between two moments.
+pub(super) struct Meter {
+    started: Instant,
+    cpu: Duration,
+    sidecar: Option<u32>,
+}
+
+impl Meter {
+    pub(super) fn start(sidecar: &Sidecar) -> Self {
+        let sidecar = sidecar.process();
+        Self {
+            started: Instant::now(),
+            cpu: cpu(sidecar),
+            sidecar,
+        }
+    }
+
+    pub(super) fn report(&self, scenario: &'static str, seen: &Seen) -> Report {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let cpu = cpu(self.sidecar).saturating_sub(self.cpu).as_secs_f64();
+        let acknowledged = seen.acknowledged;
+        Report {
+            scenario,
+            per_second: (acknowledged as f64 / seconds) as u64,
+            p50_us: seen.latency_us.value_at_quantile(0.5),
+            p99_us: seen.latency_us.value_at_quantile(0.99),
+            p999_us: seen.latency_us.value_at_quantile(0.999),
+            cpu_s_per_million: rounded(cpu * 1e6 / (acknowledged.max(1) as f64)),
+            rss_peak_mb: rounded(
+                self.sidecar
+                    .and_then(usage::peak_resident_mb)
+                    .unwrap_or_default(),
+            ),
+            fdatasync_p50_us: 0,
+            acknowledged,
+            errors: seen.errors,
+        }
+    }
+}
+
+fn cpu(sidecar: Option<u32>) -> Duration {
+    let own = usage::cpu_time(std::process::id()).unwrap_or_default();
+    own + sidecar.and_then(usage::cpu_time).unwrap_or_default()
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}

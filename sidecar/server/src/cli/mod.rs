@@ -1,0 +1,84 @@
+//! The command line: one file per command.
+
+mod admin;
+mod migrate;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::bench;
+
+/// Transactional messaging beside your service.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar with its own log store in one process.
+    Serve(serve::Arguments),
+    /// Create Outrigger's tables in an application's database.
+    Migrate(migrate::Arguments),
+    /// Measure a sidecar.
+    Bench(bench::Arguments),
+    /// List, create and show topics.
+    Topics(admin::Topics),
+    /// List, create and show consumer groups.
+    Groups(admin::Groups),
+    /// List, show, decide and resume transactions.
+    Transactions(admin::Transactions),
+    /// Show whether a sidecar is ready, and what it holds.
+    Health(admin::Health),
+}
+
+/// Runs one command; failures are printed to standard error.
+pub fn run(cli: Cli) -> ExitCode {
+    init_tracing();
+    let result = match cli.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Migrate(arguments) => in_runtime(migrate::run(arguments)),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Topics(arguments) => in_runtime(admin::topics(arguments)),
+        Command::Groups(arguments) => in_runtime(admin::groups(arguments)),
+        Command::Transactions(arguments) => in_runtime(admin::transactions(arguments)),
+        Command::Health(arguments) => in_runtime(admin::health(arguments)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `OUTRIGGER_LOG` takes the filters of `tracing`, as in `info` or `outrigger=debug`.
+fn init_tracing() {
+    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,fjall=warn,lsm_tree=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn in_runtime(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a command line reports its failure to its user"
+)]
+fn report(error: &anyhow::Error) {
+    eprintln!("outrigger: {error:#}");
+}

@@ -1,0 +1,48 @@
+//! What the log answered, as the protocol says it.
+
+use outrigger_log::command::Outcome;
+use outrigger_proto::stored::{self, outcome::Kind};
+
+use super::{refusal, status::Failure};
+
+/// The answer to one operation of a batch.
+pub(crate) fn message(outcome: Outcome) -> stored::Outcome {
+    let kind = match outcome {
+        Outcome::Prepared { repeated } => Kind::Prepared(stored::PrepareResponse {
+            repeated_call: repeated,
+        }),
+        Outcome::Resolved { repeated } => Kind::Resolved(stored::ResolveResponse {
+            repeated_call: repeated,
+        }),
+        Outcome::Refused(refusal) => return failure(refusal.into()),
+        other => match receipt(&other) {
+            Some(receipt) => Kind::Sent(receipt),
+            None => return failure(refusal::unexpected(Some(&other))),
+        },
+    };
+    stored::Outcome { kind: Some(kind) }
+}
+
+/// The answer to an operation that failed.
+pub(crate) fn failure(failure: Failure) -> stored::Outcome {
+    stored::Outcome {
+        kind: Some(Kind::Error(failure.into())),
+    }
+}
+
+/// Where a plain message was stored, if that is what the log answered.
+pub(crate) fn receipt(outcome: &Outcome) -> Option<stored::SendReceipt> {
+    match *outcome {
+        Outcome::Sent { queue, offset } => Some(stored::SendReceipt {
+            queue,
+            offset,
+            duplicate: false,
+        }),
+        Outcome::Scheduled => Some(stored::SendReceipt::default()),
+        Outcome::Duplicate => Some(stored::SendReceipt {
+            duplicate: true,
+            ..Default::default()
+        }),
+        _ => None,
+    }
+}

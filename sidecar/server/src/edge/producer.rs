@@ -1,0 +1,121 @@
+//! The Producer service: Prepare, Resolve, Send and the batched Publish.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::Stream;
+use outrigger_log::{Log, command::Outcome};
+use outrigger_proto::stored::{self, producer_server::Producer};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    operation::{KnownTopic, Operations},
+    publish, refusal,
+    topics::Topics,
+};
+use crate::{check_back::CallbackHub, config::LimitsConfig};
+
+/// The gRPC service; cheap to clone.
+#[derive(Clone)]
+pub struct ProducerService {
+    log: Log,
+    operations: Operations,
+    callbacks: CallbackHub,
+}
+
+impl ProducerService {
+    pub(crate) fn new(
+        log: Log,
+        topics: Topics,
+        limits: Arc<LimitsConfig>,
+        callbacks: CallbackHub,
+    ) -> Self {
+        let operations = Operations::new(log.clone(), topics, limits);
+        Self {
+            log,
+            operations,
+            callbacks,
+        }
+    }
+
+    async fn run(&self, operation: stored::operation::Kind) -> Result<Outcome, Status> {
+        let command = self
+            .operations
+            .command_creating_topics(&operation, None, &mut KnownTopic::default())
+            .await?;
+        Ok(refusal::run(&self.log, command).await?)
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Producer for ProducerService {
+    async fn prepare(
+        &self,
+        request: Request<stored::PrepareRequest>,
+    ) -> Result<Response<stored::PrepareResponse>, Status> {
+        match self
+            .run(stored::operation::Kind::Prepare(request.into_inner()))
+            .await?
+        {
+            Outcome::Prepared { repeated } => Ok(Response::new(stored::PrepareResponse {
+                repeated_call: repeated,
+            })),
+            other => Err(refusal::unexpected(Some(&other)).into()),
+        }
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<stored::ResolveRequest>,
+    ) -> Result<Response<stored::ResolveResponse>, Status> {
+        match self
+            .run(stored::operation::Kind::Resolve(request.into_inner()))
+            .await?
+        {
+            Outcome::Resolved { repeated } => Ok(Response::new(stored::ResolveResponse {
+                repeated_call: repeated,
+            })),
+            other => Err(refusal::unexpected(Some(&other)).into()),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<stored::SendRequest>,
+    ) -> Result<Response<stored::SendResponse>, Status> {
+        let outcome = self
+            .run(stored::operation::Kind::Send(request.into_inner().message))
+            .await?;
+        match super::outcome::receipt(&outcome) {
+            Some(receipt) => Ok(Response::new(stored::SendResponse {
+                receipt: Some(receipt),
+            })),
+            None => Err(refusal::unexpected(Some(&outcome)).into()),
+        }
+    }
+
+    type PublishStream = Answers<stored::PublishResponse>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<stored::PublishRequest>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let answers = publish::run(
+            self.log.clone(),
+            self.operations.clone(),
+            request.into_inner(),
+        );
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    type CheckBackStream = Answers<stored::CheckBackResponse>;
+
+    async fn check_back(
+        &self,
+        request: Request<Streaming<stored::CheckBackRequest>>,
+    ) -> Result<Response<Self::CheckBackStream>, Status> {
+        let questions = self.callbacks.connect(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(questions)))
+    }
+}

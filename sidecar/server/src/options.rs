@@ -1,0 +1,91 @@
+//! From the configuration to the options of each part.
+
+use outrigger_core::limits;
+use outrigger_log as log;
+
+use crate::{
+    check_back,
+    config::{CheckBackMode, Config, GuardBackend, ProducerGroupConfig},
+    delivery, guards,
+};
+
+/// Of the log store.
+pub(crate) fn log(config: &Config) -> log::Options {
+    log::Options {
+        wal_segment_bytes: config.log.segment_bytes,
+        in_flight_bytes_max: config.log.in_flight_bytes_max,
+        tail_cache_bytes_max: config.log.tail_cache_bytes_max,
+        unresolved_transactions_max: config.log.unresolved_transactions_max,
+        ..log::Options::new(&config.data)
+    }
+}
+
+/// Of check-back.
+pub(crate) fn check_back(config: &Config) -> check_back::Options {
+    let defaults = check_back::Options::default();
+    check_back::Options {
+        groups: config
+            .producer_groups
+            .iter()
+            .map(|(name, group)| (name.clone(), producer_group(group)))
+            .collect(),
+        schedule: outrigger_core::check_back::Options {
+            first_check_ms: config.check_back.first_check_ms,
+            backoff_cap_ms: config.check_back.interval_ms_max,
+            park_after_ms: config.check_back.park_after_ms,
+            parallel_per_target_max: config.check_back.parallel_max as usize,
+            ..defaults.schedule
+        },
+        ..defaults
+    }
+}
+
+fn producer_group(group: &ProducerGroupConfig) -> check_back::GroupOptions {
+    let mode = match (group.check_back, &group.database) {
+        (CheckBackMode::Table, Some(database)) => check_back::Mode::Table {
+            database: database.expose().to_owned(),
+        },
+        (CheckBackMode::Table, None) | (CheckBackMode::Callback, _) => check_back::Mode::Callback,
+    };
+    check_back::GroupOptions {
+        mode,
+        first_check_ms: group.first_check_ms,
+        park_after_ms: group.park_after_ms,
+    }
+}
+
+/// Of the guards.
+pub(crate) fn guards(config: &Config) -> Result<guards::Options, guards::Error> {
+    let redis = config
+        .guards
+        .redis_url
+        .as_deref()
+        .map(guards::RedisOptions::new)
+        .transpose()?;
+    Ok(guards::Options {
+        default: match config.guards.backend {
+            GuardBackend::Embedded => guards::Backend::Embedded,
+            GuardBackend::Redis => guards::Backend::Redis,
+        },
+        redis,
+    })
+}
+
+/// Of delivery.
+pub(crate) fn delivery(config: &Config) -> delivery::Options {
+    delivery::Options {
+        auto_create: config.auto_create,
+        queues_default: config.default_queues,
+        max_attempts: config.delivery.max_attempts,
+        retry_delays_ms: config.delivery.retry_delays_ms.clone(),
+        invisible_ms: config.delivery.invisible_ms,
+        ..delivery::Options::default()
+    }
+}
+
+/// The largest request: a full message and what is around it, or a batch of smaller ones.
+pub(crate) fn request_bytes_max(config: &Config) -> usize {
+    const BATCH_BYTES_MAX: usize = 12 << 20;
+    let message = config.limits.body_bytes_max + config.limits.properties_bytes_max;
+    (message + limits::KEYS_COUNT_MAX * 1_024).max(BATCH_BYTES_MAX)
+}
