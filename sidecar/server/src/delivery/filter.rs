@@ -3,9 +3,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use outrigger_core::limits::{FILTER_CHARACTERS_MAX, TAG_CHARACTERS_MAX};
 use prost::Message as _;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::edge::status::Failure;
+use crate::edge::{status::Failure, tag_hash};
 
 /// Which messages a consumer group wants of a topic: all of them, or those with one of
 /// some tags.
@@ -41,7 +40,7 @@ impl Filter {
             }
             tags.insert(tag.to_owned());
         }
-        let hashes = tags.iter().map(|tag| hash(tag)).collect();
+        let hashes = tags.iter().map(|tag| tag_hash(tag)).collect();
         Ok(Self {
             tags: Some(tags),
             hashes,
@@ -70,12 +69,6 @@ struct Tagged {
     tag: String,
 }
 
-/// As the producers' edge writes it into the queue index.
-fn hash(tag: &str) -> u32 {
-    let hash = xxh3_64(tag.as_bytes());
-    ((hash ^ (hash >> 32)) as u32).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,8 +77,8 @@ mod tests {
     fn tags_are_alternatives_and_spaces_do_not_matter() {
         let filter = Filter::parse(" created||  paid ").unwrap();
         assert_eq!(filter, Filter::parse("paid || created").unwrap());
-        assert!(filter.may_match(hash("paid")));
-        assert!(!filter.may_match(hash("refused")) && !filter.may_match(0));
+        assert!(filter.may_match(tag_hash("paid")));
+        assert!(!filter.may_match(tag_hash("refused")) && !filter.may_match(0));
         for all in ["", "*", " * "] {
             assert!(Filter::parse(all).unwrap().may_match(0));
         }

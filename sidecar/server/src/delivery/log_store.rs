@@ -12,22 +12,22 @@ use tokio::{sync::watch, task::spawn_blocking};
 use tonic::Code;
 
 use super::{GroupInfo, NotRecorded, Options, Store, TopicInfo};
-use crate::edge::status::Failure;
+use crate::edge::{Topics, status::Failure};
 
 /// The log of this node.
 pub(super) struct LogStore {
     log: Log,
+    topics: Topics,
     auto_create: bool,
-    queues_default: u32,
     group_default: ConsumerGroupConfig,
 }
 
 impl LogStore {
     pub(super) fn new(log: Log, options: &Options) -> Self {
         Self {
+            topics: Topics::new(log.clone(), options.auto_create, options.queues_default),
             log,
             auto_create: options.auto_create,
-            queues_default: options.queues_default,
             group_default: ConsumerGroupConfig {
                 start_from: StartFrom::First,
                 max_attempts: options.max_attempts,
@@ -36,56 +36,23 @@ impl LogStore {
         }
     }
 
-    /// Runs a command that makes something.
-    async fn create(&self, command: Command) -> Result<(), Failure> {
-        let outcomes = self.record(vec![command]).await;
-        match outcomes.map_err(|refused| refused.failure)?.pop() {
-            Some(Outcome::Refused(refusal)) => {
-                let code = Code::ResourceExhausted;
-                Err(Failure::new(code, "NOT_CREATED", refusal.to_string()))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn may_create(
-        &self,
-        reason: &'static str,
-        field: &'static str,
-        name: &str,
-    ) -> Result<(), Failure> {
-        if self.auto_create {
-            return Ok(());
-        }
-        let message = format!("{field} \"{name}\" does not exist, and auto_create is off");
-        let failure = Failure::new(Code::NotFound, reason, message);
-        Err(failure.with("field", field).with("value", name))
-    }
-
-    async fn make_topic(&self, name: &str) -> Result<TopicInfo, Failure> {
-        name::check_topic("topic", name)?;
-        self.may_create("TOPIC_NOT_FOUND", "topic", name)?;
-        let command = Command::CreateTopic {
-            name: name.to_owned(),
-            queues: self.queues_default,
-        };
-        self.create(command).await?;
-        self.find_topic(name).ok_or_else(vanished)
-    }
-
     async fn make_group(&self, name: &str) -> Result<GroupInfo, Failure> {
         name::check_group("consumer_group", name)?;
-        self.may_create("CONSUMER_GROUP_NOT_FOUND", "consumer_group", name)?;
+        if !self.auto_create {
+            let message =
+                format!("consumer group \"{name}\" does not exist, and auto_create is off");
+            let failure = Failure::new(Code::NotFound, "CONSUMER_GROUP_NOT_FOUND", message);
+            return Err(failure.with("field", "consumer_group").with("value", name));
+        }
         let command = Command::CreateConsumerGroup {
             name: name.to_owned(),
             config: self.group_default.clone(),
         };
-        self.create(command).await?;
+        let mut outcomes = self.log.submit(vec![command])?.await?;
+        if let Some(Outcome::Refused(refusal)) = outcomes.pop() {
+            return Err(refusal.into());
+        }
         self.group(name).ok_or_else(vanished)
-    }
-
-    fn find_topic(&self, name: &str) -> Option<TopicInfo> {
-        Some(topic_info(&*self.log.topic(name)?))
     }
 }
 
@@ -95,10 +62,10 @@ impl Store for LogStore {
     }
 
     fn ensure_topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<TopicInfo, Failure>> {
-        match self.find_topic(name) {
-            Some(topic) => ready(Ok(topic)).boxed(),
-            None => self.make_topic(name).boxed(),
-        }
+        let ensured = self.topics.ensure(name);
+        ensured
+            .map(|id| self.topic(id?).ok_or_else(vanished))
+            .boxed()
     }
 
     fn ensure_group<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<GroupInfo, Failure>> {
@@ -178,7 +145,7 @@ fn group_info(group: &ConsumerGroup) -> GroupInfo {
 
 fn vanished() -> Failure {
     let message = "it was created, and is not there";
-    Failure::new(Code::Internal, "NOT_CREATED", message)
+    Failure::new(Code::Internal, "UNEXPECTED_OUTCOME", message)
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Failure {
@@ -186,16 +153,8 @@ fn unreadable(error: &dyn std::error::Error) -> Failure {
 }
 
 fn not_recorded(error: SubmitError) -> NotRecorded {
-    let (code, reason) = match error {
-        SubmitError::Overloaded { .. } => (Code::ResourceExhausted, "LOG_OVERLOADED"),
-        SubmitError::DiskFull => (Code::ResourceExhausted, "DISK_FULL"),
-        SubmitError::TooLarge { .. } => (Code::InvalidArgument, "TOO_LARGE"),
-        SubmitError::NotLeader { .. } => (Code::Unavailable, "NOT_LEADER"),
-        SubmitError::OutcomeUnknown => (Code::Unavailable, "OUTCOME_UNKNOWN"),
-        SubmitError::Closed => (Code::Unavailable, "SHUTTING_DOWN"),
-    };
     NotRecorded {
-        failure: Failure::new(code, reason, error.to_string()),
         try_again: matches!(error, SubmitError::Overloaded { .. }),
+        failure: error.into(),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use receive::Receive;
 pub(crate) use routing::{AskedExtend, AskedNack, Settle};
 pub(crate) use session::{Asked, Subscribed, too_many_credits};
 
-use outrigger_core::{lease, limits};
+use outrigger_core::limits;
 
 /// How messages are delivered.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Default for Options {
             max_attempts: limits::ATTEMPTS_COUNT_DEFAULT,
             retry_delays_ms: limits::RETRY_DELAYS_MS_DEFAULT.into(),
             invisible_ms: limits::LEASE_MS_DEFAULT,
-            held_count_max: lease::Options::default().held_count_max,
+            held_count_max: 65_536,
             chunk_count_max: 512,
             frame_bytes_max: 256 * 1024,
             frame_count_max: 1_024,

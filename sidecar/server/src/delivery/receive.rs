@@ -3,7 +3,9 @@ use std::{pin::pin, time::Duration};
 use outrigger_proto::stored::Delivery;
 use tokio::time::{Instant, timeout_at};
 
-use super::{GroupInfo, Service, frames::next_frame, member::Batch, service::Wanted};
+use super::{
+    GroupInfo, Service, frames::next_frame, member::Batch, service::Wanted, session::Membership,
+};
 use crate::edge::status::Failure;
 
 /// One Receive call, checked.
@@ -26,33 +28,44 @@ impl Service {
             wait_ms,
             invisible_ms,
         } = receive;
-        let until = Instant::now() + Duration::from_millis(wait_ms.max(ANSWER_MS));
         let mut membership = self
             .join(&group, wanted, invisible_ms, max_messages)
             .await?;
-        let mut drained = pin!(self.drained());
         let mut deliveries = Vec::new();
-        loop {
-            let batch = tokio::select! {
-                () = &mut drained => break,
-                batch = timeout_at(until, membership.batches.recv()) => batch,
-            };
-            let Ok(Some(mut batch)) = batch else {
-                break;
-            };
-            let unsent = self.read(&mut batch, &mut deliveries).await?;
-            if !deliveries.is_empty() {
-                break;
-            }
-            membership.credits.put_back(unsent);
-            membership.wake();
+        if wait_ms > 0 {
+            let until = Instant::now() + Duration::from_millis(wait_ms);
+            self.wait(&mut membership, until, &mut deliveries).await?;
         }
-        // Nothing more, except what was leased in the meantime.
+        // A worker delivers what there is before it takes the next call, so whatever could
+        // be had has come when it has been left.
         membership.stop().await;
         while let Ok(mut batch) = membership.batches.try_recv() {
             self.read(&mut batch, &mut deliveries).await?;
         }
         Ok(deliveries)
+    }
+
+    /// Waits for the first message, the end of the time, or a drain.
+    async fn wait(
+        &self,
+        membership: &mut Membership,
+        until: Instant,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), Failure> {
+        let mut drained = pin!(self.drained());
+        while deliveries.is_empty() {
+            let batch = tokio::select! {
+                () = &mut drained => return Ok(()),
+                batch = timeout_at(until, membership.batches.recv()) => batch,
+            };
+            let Ok(Some(mut batch)) = batch else {
+                return Ok(());
+            };
+            let unsent = self.read(&mut batch, deliveries).await?;
+            membership.credits.put_back(unsent);
+            membership.wake();
+        }
+        Ok(())
     }
 
     async fn read(&self, batch: &mut Batch, to: &mut Vec<Delivery>) -> Result<u32, Failure> {
@@ -63,6 +76,3 @@ impl Service {
         Ok(unsent)
     }
 }
-
-/// How long the workers have to answer a call that does not want to wait.
-const ANSWER_MS: u64 = 5;

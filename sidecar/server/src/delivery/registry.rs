@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     GroupInfo, Options, Store, TopicInfo,
-    worker::{CALLS_WAITING_MAX, Task, Worker},
+    worker::{CALLS_WAITING_MAX, Call, Task, Worker},
 };
 
 /// The workers that run; cheap to clone.
@@ -53,12 +53,17 @@ impl Registry {
         Arc::clone(worker)
     }
 
-    /// Takes a worker out unless somebody else still has it. New ones are only given out
-    /// under the same lock, so no call can get lost.
-    pub(super) fn end(&self, group: ConsumerGroupId, worker: &Arc<Worker>) -> bool {
+    /// Takes a worker out, unless somebody else still has it or has called it. New ones are
+    /// only given out under the same lock, so no call can get lost.
+    pub(super) fn end(
+        &self,
+        group: ConsumerGroupId,
+        worker: &Arc<Worker>,
+        calls: &mpsc::Receiver<Call>,
+    ) -> bool {
         let mut workers = self.lock();
         // The registry's and the worker's own.
-        if Arc::strong_count(worker) > 2 {
+        if Arc::strong_count(worker) > 2 || !calls.is_empty() {
             return false;
         }
         workers.remove(&(group, worker.topic.id));

@@ -55,8 +55,7 @@ impl Service {
         let (deliver, batches) = mpsc::unbounded_channel();
         let mut membership = Membership {
             id: self.next_member(),
-            // Nothing is to come before all topics are joined.
-            credits: Credits::new(0),
+            credits: Credits::new(credits),
             workers: Vec::with_capacity(wanted.len()),
             batches,
         };
@@ -79,8 +78,6 @@ impl Service {
             let answer = answer.await.map_err(|_| shutting_down())?;
             answer.map_err(|Conflict| conflict(topic.id, group))?;
         }
-        membership.credits.put_back(credits);
-        membership.wake();
         Ok(membership)
     }
 

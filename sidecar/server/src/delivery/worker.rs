@@ -158,8 +158,8 @@ impl Task {
                 () = became_visible(&mut self.visible) => {}
                 () = sleep_until(wake_at) => {}
             }
-            if Instant::now() >= idle_at && self.is_idle() && calls.is_empty() {
-                if self.registry.end(self.group.id, &self.me) {
+            if Instant::now() >= idle_at {
+                if self.is_idle() && self.registry.end(self.group.id, &self.me, &calls) {
                     return;
                 }
                 self.busy_at = Instant::now();

@@ -29,7 +29,7 @@ use tonic_types::StatusExt as _;
 use super::super::{
     GroupInfo, NotRecorded, Options, Service, Store, TopicInfo, log_store::LogStore,
 };
-use crate::edge::status::Failure;
+use crate::edge::{status::Failure, tag_hash};
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
@@ -155,10 +155,9 @@ fn message(topic: TopicId, name: &str, tag: &str, group: u64) -> Command {
         tag: tag.to_owned(),
         ..Default::default()
     };
-    let hash = xxhash_rust::xxh3::xxh3_64(tag.as_bytes());
     let tag_hash = match tag {
         "" => 0,
-        _ => ((hash ^ (hash >> 32)) as u32).max(1),
+        _ => tag_hash(tag),
     };
     Command::Send {
         message: NewMessage {
