@@ -152,7 +152,7 @@ impl Observer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     /// Three competing tokens, late calls and repeated calls: there is one holder per
     /// fencing number, a live holder is never robbed, and what is done stays done until

@@ -75,7 +75,7 @@ impl History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// Duplicate, late, reordered and contradictory calls: the machine answers what the
     /// whole history demands, resolves once, and replay ends in the same state.

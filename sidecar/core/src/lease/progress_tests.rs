@@ -20,7 +20,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// Whatever the order, and however often repeated: done is what was acked, the floor
     /// is the first offset that was not, and a done message never waits for a delivery.

@@ -478,7 +478,7 @@ fn new_queue(term: u64, first_nonce: u64, progress: Progress, end: usize) -> Que
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     /// One holder at a time; message groups in strict order, each after the one before is
     /// durably done; the log records as done only what was acked, filtered out or dead;

@@ -144,7 +144,7 @@ async fn credits_bound_what_is_delivered_and_streams_share_the_work() {
         .consume(subscribe("stock", "orders", "", 1))
         .await
         .unwrap();
-    let messages: Vec<(&str, &str, u64)> = vec![("m", "", 0); 5];
+    let messages: Vec<(&str, &str, u64)> = vec![("m", "", 0); 6];
     sidecar.send("orders", &messages).await;
     let mut offsets = BTreeSet::new();
     offsets.insert(one.delivery().await.offset);
@@ -159,6 +159,8 @@ async fn credits_bound_what_is_delivered_and_streams_share_the_work() {
     two.requests.send(credits).await.unwrap();
     offsets.insert(two.delivery().await.offset);
     offsets.insert(two.delivery().await.offset);
+    let more = timeout(Duration::from_millis(200), two.delivery()).await;
+    assert!(more.is_err(), "more than it was given credits for");
     assert_eq!(offsets.len(), 5, "each message went to one of them");
 }
 
