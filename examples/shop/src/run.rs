@@ -18,7 +18,7 @@ use crate::{
     customers::{Http, place_all},
     database::ShopDatabase,
     input::{self, Order},
-    processes::{Failures, Sidecar, Supervised, find_or_build, free_address, service},
+    processes::{Failures, Sidecar, Supervised, failures, find_or_build, free_address, service},
     progress::Progress,
     reconcile::{Readers, Report, reconcile},
     services::{POINTS_GROUP, STOCK_GROUP, order::Status},
@@ -171,9 +171,10 @@ async fn run_on<DB: ShopDatabase>(
     progress.say("Starting a sidecar and three services");
     let databases = Databases::create(args, directory, &initial).await?;
     let readers = Readers::<DB>::open(&databases).await?;
-    let mut failures = Failures::new();
+    let (failures, mut failed) = failures();
     let http = Http::new();
-    let shop = Shop::start(binary, directory, &databases, &plan, &failures, &http).await?;
+    let starting = Shop::start(binary, directory, &databases, &plan, &failures, &http);
+    let shop = failed.unless(starting).await?;
 
     let work = async {
         let placing = place_all(&http, &shop.order_url, orders, args.concurrency, progress);
@@ -187,10 +188,7 @@ async fn run_on<DB: ShopDatabase>(
         let unresolved = settle(&readers, &shop.sidecar.uri(), progress).await?;
         anyhow::Ok((answers, unresolved))
     };
-    let (answers, unresolved) = tokio::select! {
-        done = work => done?,
-        failure = failures.next() => return Err(failure),
-    };
+    let (answers, unresolved) = failed.unless(work).await?;
     let kills = shop.kills();
     shop.stop().await?;
     let books = readers.read().await?;

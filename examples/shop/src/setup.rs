@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, str::FromStr as _};
 
 use anyhow::Context as _;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Pool, Postgres, Sqlite,
+    AssertSqlSafe, Connection as _, PgConnection, Pool, Postgres, Sqlite,
     postgres::PgConnectOptions,
 };
 
@@ -78,7 +78,7 @@ impl Databases {
             sqlx::raw_sql(AssertSqlSafe(create))
                 .execute(&mut connection)
                 .await?;
-            urls.push(options.clone().database(&name).to_url_lossy().to_string());
+            urls.push(with_database(&server, &name)?);
         }
         connection.close().await?;
         let [orders, stock, points] = urls
@@ -129,6 +129,19 @@ impl Databases {
     }
 }
 
+/// The same server and user, another database.
+fn with_database(url: &str, database: &str) -> anyhow::Result<String> {
+    let (base, options) = match url.split_once('?') {
+        Some((base, options)) => (base, format!("?{options}")),
+        None => (url, String::new()),
+    };
+    let (server, _) = base
+        .rsplit_once('/')
+        .filter(|(server, _)| !server.ends_with('/'))
+        .context("the PostgreSQL URL names no database")?;
+    Ok(format!("{server}/{database}{options}"))
+}
+
 async fn create_tables<DB: ShopDatabase>(
     url: &str,
     tables: &[&'static str],
@@ -157,4 +170,19 @@ async fn put<DB: ShopDatabase>(
     }
     transaction.commit().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_database_of_a_url_is_replaced() {
+        let url = "postgres://me:pw@host:5432/main?sslmode=disable";
+        assert_eq!(
+            with_database(url, "shop").unwrap(),
+            "postgres://me:pw@host:5432/shop?sslmode=disable"
+        );
+        assert!(with_database("postgres://host", "shop").is_err());
+    }
 }

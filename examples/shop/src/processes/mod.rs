@@ -12,7 +12,7 @@ use tokio::process::Child;
 
 pub(crate) use service::service;
 pub(crate) use sidecar::{Sidecar, find_or_build};
-pub(crate) use supervised::{Failures, Supervised};
+pub(crate) use supervised::{Failures, Supervised, failures};
 
 /// A port of the loopback that is free now, for a process that is started next.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {

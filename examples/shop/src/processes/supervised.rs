@@ -43,24 +43,27 @@ enum Request {
     Stop,
 }
 
-/// Where failures of processes are told.
-pub(crate) struct Failures {
-    sender: mpsc::Sender<anyhow::Error>,
-    receiver: mpsc::Receiver<anyhow::Error>,
+/// Where processes tell that they have failed.
+#[derive(Clone)]
+pub(crate) struct Failures(mpsc::Sender<anyhow::Error>);
+
+/// Where it is heard.
+pub(crate) struct Failed(mpsc::Receiver<anyhow::Error>);
+
+pub(crate) fn failures() -> (Failures, Failed) {
+    let (sender, receiver) = mpsc::channel(FAILURES_MAX);
+    (Failures(sender), Failed(receiver))
 }
 
-impl Failures {
-    pub(crate) fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(FAILURES_MAX);
-        Self { sender, receiver }
-    }
-
-    /// The next failure.
-    pub(crate) async fn next(&mut self) -> anyhow::Error {
-        match self.receiver.recv().await {
-            Some(error) => error,
-            // Impossible while `self` has a sender, and then there is nothing to tell.
-            None => std::future::pending().await,
+impl Failed {
+    /// Does `work`, unless a process fails meanwhile.
+    pub(crate) async fn unless<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            Some(failure) = self.0.recv() => Err(failure),
         }
     }
 }
@@ -83,11 +86,11 @@ impl Supervised {
             start: Box::new(start),
             kills: Arc::clone(&kills),
         };
-        let failed = failures.sender.clone();
+        let failed = failures.clone();
         let supervising = tokio::spawn(async move {
             let ended = life.supervise(incoming).await;
             if let Err(error) = &ended {
-                let _ = failed.try_send(anyhow::anyhow!("{error:#}"));
+                let _ = failed.0.try_send(anyhow::anyhow!("{error:#}"));
             }
             ended
         });
