@@ -29,6 +29,8 @@ const ORDERS: usize = 5_000;
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long the run waits for the last effects before it counts what is missing.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
+/// When nothing has been on its way for so long, nothing more will come.
+const QUIET: Duration = Duration::from_secs(3);
 const SETTLE_POLL: Duration = Duration::from_millis(100);
 const DISAGREEMENTS_SHOWN: usize = 20;
 
@@ -215,6 +217,7 @@ async fn settle<DB: ShopDatabase>(
     let admin = Client::connect(sidecar).await?.admin();
     let until = Instant::now() + SETTLE_MAX;
     let mut is_begun = false;
+    let mut moved_at = Instant::now();
     loop {
         let (committed, deducted, credited) = readers.counts().await?;
         if !is_begun {
@@ -235,6 +238,8 @@ async fn settle<DB: ShopDatabase>(
         };
         match log.await {
             Ok((0, 0)) if committed == deducted && committed == credited => return Ok(0),
+            Ok((0, 0)) if moved_at.elapsed() > QUIET => return Ok(0),
+            Ok((0, 0)) => {}
             Ok((unresolved, backlog)) if Instant::now() > until => {
                 progress.say(&format!(
                     "Not settled after {SETTLE_MAX:?}: {committed} committed, {deducted} deducted, \
@@ -245,7 +250,7 @@ async fn settle<DB: ShopDatabase>(
             Err(refusal) if Instant::now() > until => {
                 return Err(refusal).context("the sidecar does not answer");
             }
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => moved_at = Instant::now(),
         }
         tokio::time::sleep(SETTLE_POLL).await;
     }
