@@ -32,9 +32,15 @@ pub(super) async fn keep_open(desk: &Arc<Desk>, channel: Channel, group: &Arc<st
     let mut reconnect = Reconnect::new();
     loop {
         if let Err(status) = run_stream(desk, channel.clone(), group, &mut reconnect).await {
-            tracing::debug!(%status, "the Consume stream broke");
             if is_final(status.code()) {
                 return status.into();
+            }
+            if status.code() == Code::FailedPrecondition {
+                // Another member of the group wants something else of the topic, as during a
+                // rolling update of its filter. It ends when the last of those has left.
+                tracing::warn!(group = %group, problem = status.message(), "not admitted, trying again");
+            } else {
+                tracing::debug!(%status, "the Consume stream broke");
             }
         }
         reconnect.wait().await;

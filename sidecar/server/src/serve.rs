@@ -190,6 +190,7 @@ impl Services {
         let groups = Groups::new(log.clone(), config.delivery.clone());
         let check_back = check_back::start(log.clone(), options::check_back(config), stopping)?;
         let guards = guards::Guards::new(log.clone(), options::guards(config)?)?;
+        let consumer = delivery::Service::new(log.clone(), options::delivery(config));
         Ok(Self {
             producer: ProducerService::new(
                 log.clone(),
@@ -197,12 +198,13 @@ impl Services {
                 limits.clone(),
                 check_back.callbacks(),
             ),
-            consumer: delivery::Service::new(log.clone(), options::delivery(config)),
+            consumer: consumer.clone(),
             guard: GuardService::new(guards),
             admin: AdminService::new(
                 log.clone(),
                 topics,
                 groups,
+                consumer,
                 check_back.last_checks(),
                 readiness,
             ),

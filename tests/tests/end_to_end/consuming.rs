@@ -247,26 +247,14 @@ async fn tags_choose_and_what_they_leave_out_is_done() {
         }
     });
     eventually("nothing is left", async || {
-        let group = client
-            .admin()
-            .consumer_group("picky")
-            .await
-            .expect("it exists");
+        let Ok(group) = client.admin().consumer_group("picky").await else {
+            return false;
+        };
         !group.queues.is_empty()
             && group.queues.iter().all(|queue| queue.backlog == 0)
             && seen.lock().expect("not poisoned").len() == 3
     })
     .await;
-    // Members of one group that want different things would lose messages to each other.
-    let other = client
-        .consumer("picky")
-        .subscribe("orders", "paid")
-        .run(|_| std::future::ready(Ok(())));
-    let refused = other.await.expect_err("another filter");
-    assert!(
-        refused.to_string().contains("SUBSCRIPTION_CONFLICT"),
-        "{refused}"
-    );
     consumer.stop().await;
     let mut seen = seen.lock().expect("not poisoned").clone();
     seen.sort();

@@ -44,19 +44,19 @@ impl Ledger {
     }
 }
 
+fn messages_of(bodies: &[String]) -> Vec<Message> {
+    bodies
+        .iter()
+        .map(|body| Message::new("crash", body.clone()))
+        .collect()
+}
+
 async fn send_plainly(client: Client, ledger: Arc<Ledger>) {
     let producer = client.producer("crash");
     while !ledger.is_over() {
         let bodies: Vec<String> = (0..64).map(|_| ledger.next("plain")).collect();
-        let messages = bodies
-            .iter()
-            .map(|body| Message::new("crash", body.clone()));
-        for (receipt, body) in producer
-            .send_all(messages)
-            .await
-            .into_iter()
-            .zip(bodies.clone())
-        {
+        let messages = messages_of(&bodies);
+        for (receipt, body) in producer.send_all(messages).await.into_iter().zip(bodies) {
             if receipt.is_ok() {
                 ledger.acknowledge(body);
             }

@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A sidecar with a directory of its own.
 pub(crate) struct Bench {
     pub(crate) sidecar: Sidecar,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
 }
 
 impl Bench {
@@ -32,7 +32,10 @@ impl Bench {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let settings = change(Settings::new(directory.path().join("data")));
         let sidecar = Sidecar::start(settings).expect("the sidecar starts");
-        Self { sidecar, directory }
+        Self {
+            sidecar,
+            _directory: directory,
+        }
     }
 
     pub(crate) fn start_with_config(toml: &str) -> Self {

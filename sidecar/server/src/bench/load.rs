@@ -16,8 +16,9 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new() -> anyhow::Result<Self> {
         const SIGNIFICANT_DIGITS: u8 = 3;
+        const LATENCY_US_MAX: u64 = 600_000_000;
         Ok(Self {
-            latency_us: Histogram::new(SIGNIFICANT_DIGITS)?,
+            latency_us: Histogram::new_with_max(LATENCY_US_MAX, SIGNIFICANT_DIGITS)?,
             acknowledged: 0,
             errors: 0,
         })

@@ -75,10 +75,18 @@ fn in_runtime(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
         .block_on(command)
 }
 
+/// Each cause once: many errors tell their cause themselves.
 #[expect(
     clippy::print_stderr,
     reason = "a command line reports its failure to its user"
 )]
 fn report(error: &anyhow::Error) {
-    eprintln!("outrigger: {error:#}");
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    eprintln!("outrigger: {told}");
 }

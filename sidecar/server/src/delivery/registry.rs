@@ -53,6 +53,16 @@ impl Registry {
         Arc::clone(worker)
     }
 
+    /// The topics that a consumer group is receiving from now.
+    pub(super) fn topics_of(&self, group: ConsumerGroupId) -> Vec<TopicId> {
+        let of_group = (group, TopicId(0))..=(group, TopicId(u32::MAX));
+        let workers = self.lock();
+        workers
+            .range(of_group)
+            .map(|((_, topic), _)| *topic)
+            .collect()
+    }
+
     /// Takes a worker out, unless somebody else still has it or has called it. New ones are
     /// only given out under the same lock, so no call can get lost.
     pub(super) fn end(

@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use outrigger_log::{Log, TopicId};
+use outrigger_log::{ConsumerGroupId, Log, TopicId};
 use tokio::sync::{oneshot, watch};
 use tonic::Code;
 
@@ -54,6 +54,11 @@ impl Service {
     /// is answered.
     pub fn drain(&self) {
         self.draining.send_replace(true);
+    }
+
+    /// The topics that a consumer group is receiving from now.
+    pub(crate) fn topics_of(&self, group: ConsumerGroupId) -> Vec<TopicId> {
+        self.registry.topics_of(group)
     }
 
     /// Lease time of consumers that do not say.

@@ -11,7 +11,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{groups::Groups, refusal, status::Failure, topics, topics::Topics, transaction};
-use crate::{check_back::LastChecks, http::Readiness};
+use crate::{check_back::LastChecks, delivery, http::Readiness};
 
 /// The gRPC service; cheap to clone.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub struct AdminService {
     log: Log,
     topics: Topics,
     groups: Groups,
+    delivery: delivery::Service,
     last_checks: LastChecks,
     readiness: Readiness,
 }
@@ -28,6 +29,7 @@ impl AdminService {
         log: Log,
         topics: Topics,
         groups: Groups,
+        delivery: delivery::Service,
         last_checks: LastChecks,
         readiness: Readiness,
     ) -> Self {
@@ -35,6 +37,7 @@ impl AdminService {
             log,
             topics,
             groups,
+            delivery,
             last_checks,
             readiness,
         }
@@ -72,10 +75,17 @@ impl AdminService {
     }
 
     fn group(&self, group: &log::ConsumerGroup) -> stored::ConsumerGroup {
+        let receiving = self.delivery.topics_of(group.id);
         let mut queues = Vec::new();
         for topic in self.log.topics() {
-            for queue in 0..topic.queues {
-                queues.extend(self.group_queue(group, &topic, queue));
+            let recorded = |queue| {
+                self.log
+                    .recorded_progress(group.id, topic.id, queue)
+                    .is_some()
+            };
+            if receiving.contains(&topic.id) || (0..topic.queues).any(recorded) {
+                queues
+                    .extend((0..topic.queues).map(|queue| self.group_queue(group, &topic, queue)));
             }
         }
         stored::ConsumerGroup {
@@ -90,17 +100,17 @@ impl AdminService {
         }
     }
 
-    /// How far a group has come in a queue that it has read from.
+    /// How far a group has come in one queue.
     fn group_queue(
         &self,
         group: &log::ConsumerGroup,
         topic: &log::Topic,
         queue: u32,
-    ) -> Option<stored::ConsumerGroupQueue> {
-        let progress = self.log.recorded_progress(group.id, topic.id, queue)?;
+    ) -> stored::ConsumerGroupQueue {
+        let progress = self.log.progress(group.id, topic.id, queue);
         let (_, next) = self.log.queue_bounds(topic.id, queue);
         let acked_above_floor = progress.acked_above_floor();
-        Some(stored::ConsumerGroupQueue {
+        stored::ConsumerGroupQueue {
             topic: topic.name.clone(),
             queue,
             floor: progress.floor(),
@@ -109,7 +119,7 @@ impl AdminService {
             backlog: next
                 .saturating_sub(progress.floor())
                 .saturating_sub(acked_above_floor),
-        })
+        }
     }
 
     fn transaction(&self, transaction: &log::Transaction) -> stored::Transaction {
