@@ -130,9 +130,10 @@ pub async fn set_payload<DB: LocalDatabase>(
 /// # #[cfg(feature = "sqlite")]
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use outrigger_sdk::{Verdict, fence, migrations};
+/// use sqlx::sqlite::SqlitePoolOptions;
 ///
-/// let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
-/// # let pool = sqlx::pool::PoolOptions::<sqlx::Sqlite>::new().max_connections(1).connect("sqlite::memory:").await?;
+/// // A database in memory belongs to its one connection.
+/// let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
 /// migrations::sqlite().run(&pool).await?;
 /// let id = uuid::Uuid::from_u128(17);
 /// let decision = fence::decide(&pool, id, "order-service").await?;

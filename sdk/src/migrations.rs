@@ -29,7 +29,10 @@ pub fn postgres() -> Migrator {
 /// ```
 /// # #[cfg(feature = "sqlite")]
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
+/// use sqlx::sqlite::SqlitePoolOptions;
+///
+/// // A database in memory belongs to its one connection.
+/// let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
 /// outrigger_sdk::migrations::sqlite().run(&pool).await?;
 /// sqlx::query("SELECT count(*) FROM outrigger_inbox").execute(&pool).await?;
 /// # Ok(())

@@ -8,6 +8,9 @@ use crate::{
     publish::{self, Pending, ResolveReceipt},
 };
 
+/// The sidecar has recorded the opposite verdict.
+const CONTRADICTION: &str = "TRANSACTION_CONTRADICTION";
+
 /// A transaction whose messages are durable and invisible until it is resolved.
 ///
 /// For those who run their local transaction themselves; see
@@ -94,6 +97,10 @@ impl Prepared {
                 id: self.id,
                 verdict,
             }),
+            Ok(Err(error)) if error.reason() == Some(CONTRADICTION) => {
+                // Somebody decided by hand, or a check-back was answered without the fence.
+                tracing::error!(id = %self.id, ?verdict, %error, "the opposite was decided");
+            }
             Ok(Err(error)) => {
                 tracing::debug!(id = %self.id, %error, "Resolve failed, left to check-back");
             }
