@@ -60,3 +60,8 @@ pub use publish::PublishOptions;
 pub use refusal::Refusal;
 pub use stop::Stop;
 pub use verdict::Verdict;
+
+/// Compiles the examples of the README.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -206,7 +206,7 @@ fn ports(stderr: ChildStderr) -> anyhow::Result<(String, String)> {
         let echo = std::env::var_os("OUTRIGGER_TEST_ECHO").is_some();
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if echo {
-                println!("sidecar: {line}");
+                let _ = writeln!(std::io::stdout(), "sidecar: {line}");
             }
             let _ = found.send(line);
         }

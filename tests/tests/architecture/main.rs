@@ -1,5 +1,13 @@
 //! Which crate may know which: the arrows of ARCHITECTURE.md, kept over `cargo metadata`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends with a panic, and what it measured is for whoever reads its output"
+)]
+
 use std::{collections::BTreeMap, process::Command};
 
 /// Every crate of the workspace, and the other crates of the workspace that it may use.

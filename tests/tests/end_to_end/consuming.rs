@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::harness::{Bench, eventually, read_all, stored_count};
 
+/// What the handlers of each message group did, in order: began or ended, with which number.
+type Steps = Arc<Mutex<BTreeMap<String, Vec<(bool, usize)>>>>;
+
 /// Runs a consumer in the background; dropping it ends it without ceremony.
 fn consume<F, Fut>(client: &Client, group: &str, topic: &str, filter: &str, handler: F) -> Consumer
 where
@@ -118,8 +121,8 @@ async fn messages_of_one_group_come_strictly_one_after_the_other() {
         receipt.expect("sent");
     }
     // What each message group saw: when a handler began and ended, and with what.
-    let seen: Arc<Mutex<BTreeMap<String, Vec<(bool, usize)>>>> = Arc::default();
-    let consumer = |seen: Arc<Mutex<BTreeMap<String, Vec<(bool, usize)>>>>| {
+    let seen: Steps = Arc::default();
+    let consumer = |seen: Steps| {
         consume(&client, "fifo", "ordered", "*", move |message| {
             let seen = seen.clone();
             async move {
@@ -135,7 +138,7 @@ async fn messages_of_one_group_come_strictly_one_after_the_other() {
                 note(false);
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 // Every fifth message fails at first; those behind it must wait.
-                if number % 5 == 0 && message.attempt() == 1 {
+                if number.is_multiple_of(5) && message.attempt() == 1 {
                     return Err(Retry::after(Duration::from_millis(20)));
                 }
                 note(true);

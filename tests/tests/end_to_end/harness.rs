@@ -100,8 +100,7 @@ pub(crate) async fn read_all(client: &Client, topic: &str) -> BTreeMap<String, u
         .await
         .expect("no panic")
         .expect("the consumer stops");
-    let seen = seen.lock().expect("not poisoned").clone();
-    seen
+    std::mem::take(&mut *seen.lock().expect("not poisoned"))
 }
 
 /// Waits until something holds.
