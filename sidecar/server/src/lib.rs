@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 pub mod delivery;
 pub mod edge;
+mod gauges;
 pub mod guards;
 pub mod http;
 mod options;

@@ -23,7 +23,7 @@ use crate::{
     config::{Address, Config},
     delivery,
     edge::{AdminService, Groups, GuardService, ProducerService, Topics},
-    guards,
+    gauges, guards,
     http::{self, Readiness},
     options,
 };
@@ -93,6 +93,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         log = Log::open(options::log(&config)) => log?,
         () = signals.next() => return Ok(()),
     };
+    let gauges = tokio::spawn(gauges::keep(log.clone()));
     let (stop, stopping) = watch::channel(false);
     let services = Services::start(&config, &log, readiness.clone(), stopping.clone()).await?;
     let mut server = tokio::spawn(services.run(grpc, stopping));
@@ -123,6 +124,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             return Ok(());
         }
     }
+    gauges.abort();
     tokio::select! {
         () = log.shutdown() => tracing::info!("stopped"),
         () = signals.next() => tracing::warn!("second signal: ending at once"),

@@ -12,5 +12,6 @@ mod bad_input;
 mod check_back;
 mod consuming;
 mod crash;
+mod discovery;
 mod harness;
 mod lifecycle;

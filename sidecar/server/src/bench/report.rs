@@ -13,9 +13,10 @@ pub(super) struct Report {
     pub(super) p99_us: u64,
     /// 99.9 % were.
     pub(super) p999_us: u64,
-    /// CPU seconds of sidecar and client together, per million operations.
+    /// CPU seconds of sidecar and client together, per million operations; of the client
+    /// alone when the sidecar is somebody else's.
     pub(super) cpu_s_per_million: f64,
-    /// The most memory that the sidecar had resident.
+    /// The most memory that the sidecar had resident; 0 when it is somebody else's.
     pub(super) rss_peak_mb: f64,
     /// A bare `fdatasync` of 4 KiB on the same directory in the same run.
     pub(super) fdatasync_p50_us: u64,
@@ -37,7 +38,7 @@ impl Report {
             self.scenario, self.per_second, self.p50_us, self.p99_us, self.p999_us
         );
         println!(
-            "  {} acknowledged, {} errors; {:.2} CPU s per million (sidecar and client); \
+            "  {} acknowledged, {} errors; {:.2} CPU s per million (client, and sidecar if started here); \
              peak {:.0} MB resident; bare fdatasync p50 {} us",
             self.acknowledged,
             self.errors,

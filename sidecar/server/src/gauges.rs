@@ -1,0 +1,48 @@
+//! How the log is doing, for `/metrics`.
+
+use std::time::Duration;
+
+use metrics::{describe_gauge, gauge};
+use outrigger_log::{Log, Status};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the gauges are brought up to date.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+const UNRESOLVED: &str = "outrigger_transactions_unresolved";
+const PARKED: &str = "outrigger_transactions_parked";
+const DELAYED: &str = "outrigger_messages_delayed";
+const APPLIED: &str = "outrigger_log_applied_index";
+const IN_FLIGHT: &str = "outrigger_log_in_flight_bytes";
+const DISK_FULL: &str = "outrigger_log_disk_full";
+
+/// Keeps the gauges up to date for as long as it is polled.
+pub(crate) async fn keep(log: Log) {
+    describe_gauge!(
+        UNRESOLVED,
+        "transactions without a verdict, parked ones included"
+    );
+    describe_gauge!(PARKED, "transactions that were set aside for a person");
+    describe_gauge!(DELAYED, "messages that wait until they are due");
+    describe_gauge!(APPLIED, "the last entry of the log that was applied");
+    describe_gauge!(IN_FLIGHT, "bytes of commands that were not answered yet");
+    describe_gauge!(
+        DISK_FULL,
+        "1 while commands are refused for lack of disk space"
+    );
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        set(&log.status());
+    }
+}
+
+fn set(status: &Status) {
+    gauge!(UNRESOLVED).set(status.unresolved as f64);
+    gauge!(PARKED).set(status.parked as f64);
+    gauge!(DELAYED).set(status.delayed as f64);
+    gauge!(APPLIED).set(status.applied_index as f64);
+    gauge!(IN_FLIGHT).set(status.in_flight_bytes as f64);
+    gauge!(DISK_FULL).set(f64::from(u8::from(status.disk_full)));
+}
