@@ -51,12 +51,16 @@ pub(crate) trait Apply: Send + 'static {
     /// The time of the last applied batch, below which no later batch is stamped.
     fn last_stamp_ms(&self) -> u64;
 
+    /// How many records are in memory only, because no checkpoint has taken them yet.
+    fn unwritten_records(&self) -> u64;
+
     /// Captures what a checkpoint would write, cheaply; nothing when there is nothing new.
     ///
     /// Never called again before [`Apply::end_checkpoint`].
     fn begin_checkpoint(&mut self) -> Option<Self::Checkpoint>;
 
-    /// The captured checkpoint was written, or could not be.
+    /// The captured checkpoint was written, or could not be: then everything that it was to
+    /// write belongs to the next one, whatever of it did get onto the disk.
     fn end_checkpoint(&mut self, written: bool);
 
     /// Forgets everything, on disk too, so that the whole log is applied again.

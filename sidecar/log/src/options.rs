@@ -38,6 +38,9 @@ pub struct Options {
     pub checkpoint_interval_bytes: u64,
     /// Derived state is written after this time when anything has changed, in milliseconds.
     pub checkpoint_interval_ms: u64,
+    /// Derived state is written as soon as so many of its records, places in queues included,
+    /// are in memory only. Small commands make many records out of few bytes.
+    pub checkpoint_records_max: u64,
     /// Transactions that wait for their verdict. The same on all nodes of a cluster, as are
     /// all following.
     pub unresolved_transactions_max: u64,
@@ -86,6 +89,7 @@ impl Options {
             entry_bytes_target: 256 << 10,
             checkpoint_interval_bytes: 64 << 20,
             checkpoint_interval_ms: 10_000,
+            checkpoint_records_max: 500_000,
             unresolved_transactions_max: limits.unresolved_transactions_max,
             resolved_retention_ms: limits.resolved_retention_ms,
             delayed_messages_max: limits.delayed_messages_max,
@@ -111,6 +115,8 @@ impl Options {
         let entry = self.entry_bytes_max;
         within("entry_bytes_max", entry, 1, entry_max.min(RECORD_BYTES_MAX))?;
         within("entry_bytes_target", self.entry_bytes_target, 1, entry)?;
+        let records = self.checkpoint_records_max;
+        within("checkpoint_records_max", records, 1, u64::MAX)?;
         within("in_flight_bytes_max", self.in_flight_bytes_max, 1, limit)
     }
 
@@ -134,6 +140,7 @@ impl Options {
             checkpoint: CheckpointLimits {
                 interval_bytes: self.checkpoint_interval_bytes,
                 interval_ms: self.checkpoint_interval_ms,
+                records_max: self.checkpoint_records_max,
             },
         }
     }

@@ -1,7 +1,11 @@
 //! The tables on disk.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fjall::compaction::filter::Factory;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
@@ -22,6 +26,9 @@ const INGEST_RECORDS_MIN: usize = if cfg!(test) { 2 } else { 4_096 };
 const WORKER_THREADS: usize = 1;
 /// The store's own journal, before it is cut.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Room on the disk, in MiB, without which a store whose commit has failed is not opened again.
+const REOPEN_ROOM_MIB: u64 = 8;
 
 /// The kinds of records; the byte that their keys begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,17 +137,29 @@ impl Store {
     /// What is on disk when a crash comes in the middle of a checkpoint.
     pub(crate) fn commit_verdicts_only(&self, mut changes: Changes) -> Result<(), DerivedError> {
         changes.verdicts.sort_unstable();
-        self.opened()?.ingest(changes.verdicts)
+        self.prepare()?;
+        let ingest = |opened: &Opened| opened.ingest(changes.verdicts);
+        self.with(ingest)?;
+        Ok(())
     }
 
     /// Does now what the store does by itself when there is enough to compact.
     pub(crate) fn compact(&self) -> Result<(), DerivedError> {
-        let opened = self.opened()?;
-        for keyspace in [&opened.records, &opened.verdicts] {
-            keyspace.rotate_memtable_and_wait()?;
-            keyspace.major_compact()?;
-        }
+        let compact = |opened: &Opened| {
+            for keyspace in [&opened.records, &opened.verdicts] {
+                keyspace.rotate_memtable_and_wait()?;
+                keyspace.major_compact()?;
+            }
+            Ok(())
+        };
+        self.with(compact)?;
         Ok(())
+    }
+
+    /// Does now what the store does by itself when enough is in memory, and does not wait.
+    pub(crate) fn flush_in_the_background(&self) {
+        let flush = |opened: &Opened| Ok(opened.records.rotate_memtable()?);
+        self.with(flush).unwrap();
     }
 }
 
@@ -151,8 +170,21 @@ impl Store {
 #[derive(Clone)]
 pub(crate) struct Store {
     directory: PathBuf,
-    opened: Arc<OnceLock<Opened>>,
+    slot: Arc<RwLock<Slot>>,
+    /// A commit has failed since this store was opened, so that nobody knows how much of its
+    /// journal is really on disk.
+    failed_before: Arc<AtomicBool>,
     horizon: Horizon,
+}
+
+#[derive(Default)]
+struct Slot {
+    opened: Option<Opened>,
+    /// There are records, whether it is open or not.
+    exists: bool,
+    /// A commit has failed. It takes no more of them before it is opened again, but can be
+    /// read.
+    failed: bool,
 }
 
 struct Opened {
@@ -186,6 +218,27 @@ impl Opened {
         }
         Ok(ingestion.finish()?)
     }
+
+    fn commit(&self, mut changes: Changes, ingest_min: usize) -> Result<(), DerivedError> {
+        changes.verdicts.sort_unstable();
+        let count = changes.all.len() + changes.verdicts.len();
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), count);
+        if changes.verdicts.len() >= ingest_min {
+            self.ingest(changes.verdicts)?;
+        } else {
+            for (key, record) in changes.verdicts {
+                batch.insert(&self.verdicts, key, record);
+            }
+        }
+        for (key, record) in changes.all {
+            match record {
+                Some(record) => batch.insert(&self.records, key, record),
+                None => batch.remove(&self.records, key),
+            }
+        }
+        batch.commit()?;
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
 }
 
 impl Store {
@@ -193,29 +246,119 @@ impl Store {
     pub(crate) fn open(directory: &Path) -> Result<Self, DerivedError> {
         let store = Self {
             directory: directory.to_owned(),
-            opened: Arc::default(),
+            slot: Arc::default(),
+            failed_before: Arc::default(),
             horizon: Horizon::default(),
         };
         let exists = directory.try_exists();
-        if exists.map_err(|source| store.io_error(source))? {
-            store.opened()?;
+        if exists.map_err(|source| store.io_error(source))? && !store.is_unfinished()? {
+            store.prepare()?;
         }
         Ok(store)
     }
 
-    /// The opened store, which is made now when it is not there.
-    fn opened(&self) -> Result<&Opened, DerivedError> {
-        match self.opened.get() {
-            Some(opened) => Ok(opened),
-            None => {
-                let opened = self.make()?;
-                Ok(self.opened.get_or_init(|| opened))
+    /// Makes the store ready for a commit: makes it when it is not there, and opens it again
+    /// when a commit has failed, after which it would refuse all others.
+    fn prepare(&self) -> Result<(), DerivedError> {
+        let failed = {
+            let slot = self.slot();
+            if slot.opened.is_some() && !slot.failed {
+                return Ok(());
             }
+            slot.failed
+        };
+        if failed {
+            // As long as it is open it can at least be read.
+            self.check_room()?;
+        }
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the lock of the directory.
+        slot.opened = None;
+        slot.opened = Some(self.make()?);
+        slot.exists = true;
+        slot.failed = false;
+        Ok(())
+    }
+
+    /// Fails when the disk is as full as it was.
+    fn check_room(&self) -> Result<(), DerivedError> {
+        let path = self.directory.with_extension("room");
+        let written = || -> io::Result<()> {
+            let file = File::create(&path)?;
+            let mebibyte = vec![1; 1 << 20];
+            for at in 0..REOPEN_ROOM_MIB {
+                file.write_all_at(&mebibyte, at << 20)?;
+            }
+            file.sync_data()
+        };
+        let written = written();
+        let removed = std::fs::remove_file(&path);
+        written.and(removed).map_err(|source| self.io_error(source))
+    }
+
+    fn slot(&self) -> RwLockReadGuard<'_, Slot> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the open store; nothing when there is none yet.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Opened) -> Result<T, DerivedError>,
+    ) -> Result<Option<T>, DerivedError> {
+        let mut slot = self.slot();
+        if slot.opened.is_none() && slot.exists {
+            drop(slot);
+            self.prepare()?;
+            slot = self.slot();
+        }
+        slot.opened.as_ref().map(work).transpose()
+    }
+
+    /// The file that is there while the store is being made.
+    fn unfinished(&self) -> PathBuf {
+        self.directory.with_extension("unfinished")
+    }
+
+    /// True when making the store was interrupted. Then no checkpoint was ever written to it,
+    /// and it cannot be opened.
+    fn is_unfinished(&self) -> Result<bool, DerivedError> {
+        let exists = self.unfinished().try_exists();
+        exists.map_err(|source| self.io_error(source))
+    }
+
+    /// Opens the store, and makes it when it is not there.
+    fn make(&self) -> Result<Opened, DerivedError> {
+        let begin = || -> io::Result<bool> {
+            let unfinished = self.unfinished();
+            if unfinished.try_exists()? && self.directory.try_exists()? {
+                std::fs::remove_dir_all(&self.directory)?;
+            }
+            let new = !self.directory.try_exists()?;
+            if new {
+                File::create(unfinished)?;
+                self.sync_parent()?;
+                std::fs::create_dir_all(&self.directory)?;
+            }
+            Ok(new)
+        };
+        let new = begin().map_err(|source| self.io_error(source))?;
+        let opened = self.open_database()?;
+        if new {
+            let finished = std::fs::remove_file(self.unfinished());
+            let finished = finished.and_then(|()| self.sync_parent());
+            finished.map_err(|source| self.io_error(source))?;
+        }
+        Ok(opened)
+    }
+
+    fn sync_parent(&self) -> io::Result<()> {
+        match self.directory.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
         }
     }
 
-    fn make(&self) -> Result<Opened, DerivedError> {
-        std::fs::create_dir_all(&self.directory).map_err(|source| self.io_error(source))?;
+    fn open_database(&self) -> Result<Opened, DerivedError> {
         let filter: Arc<dyn Factory> = Arc::new(self.horizon.clone());
         let database = Database::builder(&self.directory)
             .cache_size(CACHE_BYTES)
@@ -241,10 +384,8 @@ impl Store {
 
     /// One record.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, DerivedError> {
-        match self.opened.get() {
-            Some(opened) => Ok(opened.keyspace(table).get(table.key(key))?),
-            None => Ok(None),
-        }
+        let found = self.with(|opened| Ok(opened.keyspace(table).get(table.key(key))?));
+        Ok(found?.flatten())
     }
 
     /// Every record of a table, in the order of the keys.
@@ -253,41 +394,40 @@ impl Store {
         table: Table,
         mut each: impl FnMut(&[u8], &[u8]) -> Result<(), DerivedError>,
     ) -> Result<(), DerivedError> {
-        let Some(opened) = self.opened.get() else {
-            return Ok(());
-        };
-        for record in opened.keyspace(table).prefix([table.prefix()]) {
-            let (key, record) = record.into_inner()?;
-            each(key.get(1..).unwrap_or_default(), &record)?;
-        }
+        let scanned = self.with(|opened| {
+            for record in opened.keyspace(table).prefix([table.prefix()]) {
+                let (key, record) = record.into_inner()?;
+                each(key.get(1..).unwrap_or_default(), &record)?;
+            }
+            Ok(())
+        });
+        scanned?;
         Ok(())
     }
 
-    /// Writes the changes of a checkpoint, all or none, and syncs them.
+    /// Writes the changes of a checkpoint, all or none, and syncs them. After an error nobody
+    /// knows whether it was all or none; the same changes can be written again, with newer
+    /// ones.
     ///
     /// Verdicts are the exception: after a crash some may be there although the rest is
     /// not. They name the entry that they come from, so that whoever applies entries
     /// before it does not see them.
-    pub(crate) fn commit(&self, mut changes: Changes, stamp_ms: u64) -> Result<(), DerivedError> {
-        let opened = self.opened()?;
-        changes.verdicts.sort_unstable();
-        let count = changes.all.len() + changes.verdicts.len();
-        let mut batch = OwnedWriteBatch::with_capacity(opened.database.clone(), count);
-        if changes.verdicts.len() >= INGEST_RECORDS_MIN {
-            opened.ingest(changes.verdicts)?;
-        } else {
-            for (key, record) in changes.verdicts {
-                batch.insert(&opened.verdicts, key, record);
-            }
+    pub(crate) fn commit(&self, changes: Changes, stamp_ms: u64) -> Result<(), DerivedError> {
+        self.prepare()?;
+        // Verdicts must not count on a journal whose sync may have failed: were a part of it
+        // lost, later verdicts would be lost although the other records, which are one table
+        // and one order, are there.
+        let ingest_min = match self.failed_before.load(Ordering::SeqCst) {
+            true => 1,
+            false => INGEST_RECORDS_MIN,
+        };
+        let committed = self.with(|opened| opened.commit(changes, ingest_min));
+        if let Err(error) = committed {
+            self.failed_before.store(true, Ordering::SeqCst);
+            let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+            slot.failed = true;
+            return Err(error);
         }
-        for (key, record) in changes.all {
-            match record {
-                Some(record) => batch.insert(&opened.records, key, record),
-                None => batch.remove(&opened.records, key),
-            }
-        }
-        batch.commit()?;
-        opened.database.persist(PersistMode::SyncData)?;
         self.horizon.advance(stamp_ms);
         Ok(())
     }

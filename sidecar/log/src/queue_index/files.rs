@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ENTRIES_PER_FILE, ENTRY_BYTES, Entry, IndexError, OPEN_FILES_MAX};
@@ -50,6 +51,8 @@ struct Open {
 pub(crate) struct Files {
     directory: PathBuf,
     open: Mutex<Open>,
+    /// There are files that the directory may forget in a crash.
+    unsynced: AtomicBool,
 }
 
 impl Files {
@@ -58,6 +61,7 @@ impl Files {
         let files = Self {
             directory: directory.to_owned(),
             open: Mutex::default(),
+            unsynced: AtomicBool::new(false),
         };
         std::fs::create_dir_all(directory).map_err(|source| files.directory_error(source))?;
         Ok(files)
@@ -134,25 +138,31 @@ impl Files {
         file.write_all_at(entries, (from % ENTRIES_PER_FILE) * ENTRY_BYTES as u64)
     }
 
-    /// Opens the file that `offset` belongs in for writing. True when it is new: then the
-    /// directory needs a sync before the entries count as durable.
+    /// Opens the file that `offset` belongs in for writing. When it is new, the entries do not
+    /// count as durable before [`Files::sync_directory`].
     pub(super) fn for_writing(
         &self,
         topic: u32,
         queue: u32,
         offset: u64,
-    ) -> Result<(File, bool), IndexError> {
+    ) -> Result<File, IndexError> {
         let id = file_of(topic, queue, offset);
-        let new = offset.is_multiple_of(ENTRIES_PER_FILE);
-        let file = self.writable(id).map_err(|source| error(id, source))?;
-        Ok((file, new))
+        if offset.is_multiple_of(ENTRIES_PER_FILE) {
+            self.unsynced.store(true, Ordering::SeqCst);
+        }
+        self.writable(id).map_err(|source| error(id, source))
     }
 
-    /// Makes new files durable.
+    /// Makes new files durable, those of an earlier checkpoint that failed included.
     pub(crate) fn sync_directory(&self) -> Result<(), IndexError> {
+        if !self.unsynced.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
-            .map_err(|source| self.directory_error(source))
+            .map_err(|source| self.directory_error(source))?;
+        self.unsynced.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     fn path(&self, id: FileId) -> PathBuf {

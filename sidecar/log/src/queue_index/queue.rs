@@ -106,14 +106,12 @@ impl Queue {
     }
 
     /// Writes everything before `end` into the files, syncs them and lets it go from
-    /// memory. True when a file is new, so that the directory needs a sync.
-    pub(crate) fn flush(&self, end: u64) -> Result<bool, IndexError> {
+    /// memory. When that fails, everything stays in memory and can be written again.
+    pub(crate) fn flush(&self, end: u64) -> Result<(), IndexError> {
         let mut from = self.read_tail(|tail| tail.flushed);
-        let mut any_new = false;
         let mut bytes = Vec::new();
         while from < end {
-            let (file, new) = self.files.for_writing(self.topic, self.queue, from)?;
-            any_new |= new;
+            let file = self.files.for_writing(self.topic, self.queue, from)?;
             let until = end.min(file_end(from));
             let failed = |source| error(file_of(self.topic, self.queue, from), source);
             let mut at = from;
@@ -126,7 +124,7 @@ impl Queue {
             from = until;
         }
         self.forget(end);
-        Ok(any_new)
+        Ok(())
     }
 
     /// Copies a piece of the tail in the form that it has in a file.

@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,11 @@ const LOOK_MS: u64 = 100;
 /// How often it is looked whether the log is durable far enough.
 const DURABLE_POLL_MS: u64 = 2;
 
+/// How long it is waited after a checkpoint that failed; twice as long after each further one.
+const RETRY_MS_MIN: u64 = 200;
+/// How long it is waited at most.
+const RETRY_MS_MAX: u64 = 30_000;
+
 /// When checkpoints are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckpointLimits {
@@ -21,6 +27,8 @@ pub(crate) struct CheckpointLimits {
     pub(crate) interval_bytes: u64,
     /// After this time, when anything was applied.
     pub(crate) interval_ms: u64,
+    /// As soon as so many records are in memory only.
+    pub(crate) records_max: u64,
 }
 
 /// Writes derived state, one checkpoint at a time and never ahead of the log.
@@ -48,38 +56,65 @@ impl<A: Apply> Checkpointer<A> {
         let mut written_at = Instant::now();
         loop {
             tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-            let applied_bytes = self.driven.applied_bytes();
-            let by_bytes = applied_bytes - written_bytes >= self.limits.interval_bytes;
+            let by_bytes =
+                self.driven.applied_bytes() - written_bytes >= self.limits.interval_bytes;
             let by_time = written_at.elapsed() >= Duration::from_millis(self.limits.interval_ms);
-            if by_bytes || by_time {
-                let this = Arc::clone(&self);
-                let writing = tokio::spawn(async move { this.checkpoint().await });
-                if writing.await.is_err() {
-                    tracing::error!("writing a checkpoint panicked");
-                }
-                (written_bytes, written_at) = (applied_bytes, Instant::now());
+            if by_bytes || by_time || self.too_many_records() {
+                written_bytes = self.until_written().await;
+                written_at = Instant::now();
             }
         }
     }
 
-    /// Writes a checkpoint, when there is anything new.
-    pub(crate) async fn checkpoint(&self) {
+    fn too_many_records(&self) -> bool {
+        self.driven.state().unwritten_records() >= self.limits.records_max
+    }
+
+    /// Writes a checkpoint, again and again while it fails. Tells how many bytes had been
+    /// applied before.
+    async fn until_written(self: &Arc<Self>) -> u64 {
+        let mut retry_ms = RETRY_MS_MIN;
+        loop {
+            let applied_bytes = self.driven.applied_bytes();
+            let this = Arc::clone(self);
+            let writing = tokio::spawn(async move { this.checkpoint().await });
+            if writing.await.unwrap_or(false) {
+                return applied_bytes;
+            }
+            tracing::warn!(
+                retry_ms,
+                "derived state is not written; it grows in memory until it can be"
+            );
+            tokio::time::sleep(Duration::from_millis(retry_ms)).await;
+            retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
+        }
+    }
+
+    /// Writes a checkpoint, when there is anything new. False when it could not be written.
+    pub(crate) async fn checkpoint(&self) -> bool {
         let _alone = self.one_at_a_time.lock().await;
         let Some(checkpoint) = self.driven.state().begin_checkpoint() else {
-            return;
+            return true;
         };
         let applied = checkpoint.applied();
-        while self.wal.durable(GROUP) < Some(to_entry_id(&applied)) {
+        let written = self.write(checkpoint).await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, %applied, "a checkpoint could not be written");
+        }
+        self.driven.state().end_checkpoint(written.is_ok());
+        written.is_ok()
+    }
+
+    /// Never ahead of the log.
+    async fn write(&self, checkpoint: A::Checkpoint) -> io::Result<()> {
+        let applied = to_entry_id(&checkpoint.applied());
+        while self.wal.durable(GROUP) < Some(applied) {
             if self.wal.has_failed() {
-                return self.driven.state().end_checkpoint(false);
+                return Err(io::Error::other("the log has failed"));
             }
             tokio::time::sleep(Duration::from_millis(DURABLE_POLL_MS)).await;
         }
         let written = tokio::task::spawn_blocking(move || checkpoint.write()).await;
-        let written = written.map_err(std::io::Error::other).flatten();
-        if let Err(error) = &written {
-            tracing::error!(%error, %applied, "a checkpoint could not be written");
-        }
-        self.driven.state().end_checkpoint(written.is_ok());
+        written.map_err(io::Error::other).flatten()
     }
 }

@@ -225,7 +225,7 @@ async fn wait_until_recovered<A: Apply>(
         })
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         cluster_name: "outrigger".to_owned(),
         heartbeat_interval: HEARTBEAT_INTERVAL_MS,

@@ -23,33 +23,71 @@ use crate::raft::LogId;
 
 /// Everything that changed since the last checkpoint, as it was after one entry. It shares
 /// what it can with the running state machine.
-pub(crate) struct Checkpoint {
-    applied: LogId,
-    meta: Meta,
+pub(super) struct Captured {
     topics: Vec<(Arc<TopicQueues>, TopicRecord)>,
+    index_entries: u64,
     groups: Vec<Arc<ConsumerGroup>>,
     progress: Vec<(GroupQueue, Arc<Progress>)>,
     producers: Vec<(u128, Option<Producer>)>,
     delayed: HashMap<DueKey, Option<DelayedMessage>>,
     transactions: TransactionChanges,
     guards: Arc<HashMap<Vec<u8>, Record>>,
-    store: Store,
-    files: Arc<Files>,
 }
 
-impl Checkpoint {
+impl Captured {
     /// Takes what is dirty out of the state machine.
-    pub(super) fn capture(machine: &mut Machine, applied: LogId, meta: Meta) -> Self {
+    pub(super) fn take(machine: &mut Machine) -> Self {
         Self {
-            applied,
-            meta,
             topics: machine.topics.take_dirty(),
+            index_entries: machine.topics.take_unwritten(),
             groups: machine.groups.take_dirty_groups(),
             progress: machine.groups.take_dirty_progress(),
             producers: machine.producers.take_dirty(),
             delayed: machine.delayed.take_dirty(),
             transactions: machine.transactions.begin_checkpoint(),
             guards: machine.guards.begin(),
+        }
+    }
+
+    /// Gives everything back, under what has changed since, so that the next checkpoint
+    /// takes it again.
+    pub(super) fn put_back(self: Arc<Self>, machine: &mut Machine) {
+        let topics = self.topics.iter().map(|(topic, _)| topic.topic.id);
+        machine.topics.put_back(topics, self.index_entries);
+        let groups = self.groups.iter().map(|group| group.id);
+        let progress = self.progress.iter().map(|(queue, _)| *queue);
+        machine.groups.put_back(groups, progress);
+        let producers = self.producers.iter().map(|(id, _)| *id);
+        machine.producers.put_back(producers);
+        machine.delayed.put_back(&self.delayed);
+        machine.transactions.put_back(&self.transactions);
+        // What is not held twice need not be copied when it is taken back.
+        drop(self);
+        machine.transactions.put_back_verdicts();
+        machine.guards.put_back();
+    }
+}
+
+/// A checkpoint to be written beside the running state machine.
+pub(crate) struct Checkpoint {
+    applied: LogId,
+    meta: Meta,
+    captured: Arc<Captured>,
+    store: Store,
+    files: Arc<Files>,
+}
+
+impl Checkpoint {
+    pub(super) fn new(
+        machine: &Machine,
+        captured: Arc<Captured>,
+        applied: LogId,
+        meta: Meta,
+    ) -> Self {
+        Self {
+            applied,
+            meta,
+            captured,
             store: machine.store.clone(),
             files: Arc::clone(&machine.files),
         }
@@ -80,49 +118,45 @@ impl Checkpoint {
     }
 
     fn flush_index(&self) -> Result<(), StateError> {
-        let mut any_new = false;
-        for (topic, record) in &self.topics {
+        for (topic, record) in &self.captured.topics {
             for (queue, next_offset) in topic.queues.iter().zip(&record.next_offsets) {
-                any_new |= queue.flush(*next_offset)?;
+                queue.flush(*next_offset)?;
             }
         }
-        if any_new {
-            self.files.sync_directory()?;
-        }
-        Ok(())
+        Ok(self.files.sync_directory()?)
     }
 
     fn put_topics_and_groups(&self, changes: &mut Changes) {
-        for (topic, topic_record) in &self.topics {
+        for (topic, topic_record) in &self.captured.topics {
             let key = topic.topic.id.0.to_be_bytes();
             changes.put(Table::Topic, &key, record::write_topic(topic_record));
         }
-        for group in &self.groups {
+        for group in &self.captured.groups {
             let key = group.id.0.to_be_bytes();
             changes.put(Table::Group, &key, record::write_group(group));
         }
-        for (queue, progress) in &self.progress {
+        for (queue, progress) in &self.captured.progress {
             let key = record::progress_key(*queue);
             changes.put(Table::Progress, &key, progress.encode().into());
         }
     }
 
     fn put_transactions(&self, changes: &mut Changes) {
-        for sequence in &self.transactions.gone {
+        for sequence in &self.captured.transactions.gone {
             changes.remove(Table::Unresolved, &sequence.to_be_bytes());
         }
-        for (id, pending) in &self.transactions.pending {
+        for (id, pending) in &self.captured.transactions.pending {
             let key = pending.sequence.to_be_bytes();
             changes.put(Table::Unresolved, &key, record::write_pending(*id, pending));
         }
-        for (id, resolved) in self.transactions.resolved.iter() {
+        for (id, resolved) in self.captured.transactions.resolved.iter() {
             let key = id.0.to_be_bytes();
             changes.put_verdict(&key, record::write_resolved(resolved));
         }
     }
 
     fn put_rest(&self, changes: &mut Changes) {
-        for (id, producer) in &self.producers {
+        for (id, producer) in &self.captured.producers {
             let key = id.to_be_bytes();
             match producer {
                 Some(producer) => {
@@ -131,14 +165,14 @@ impl Checkpoint {
                 None => changes.remove(Table::Producer, &key),
             }
         }
-        for (key, message) in &self.delayed {
+        for (key, message) in &self.captured.delayed {
             let key = record::delayed_key(*key);
             match message {
                 Some(message) => changes.put(Table::Delayed, &key, record::write_delayed(message)),
                 None => changes.remove(Table::Delayed, &key),
             }
         }
-        for (key, guard) in self.guards.iter() {
+        for (key, guard) in self.captured.guards.iter() {
             changes.put(Table::Guard, key, record::write_guard(guard));
         }
     }

@@ -103,6 +103,19 @@ impl Delayed {
         std::mem::take(&mut self.dirty)
     }
 
+    /// A checkpoint could not be written: what it took is still to be written, except where
+    /// there is a newer change.
+    pub(crate) fn put_back(&mut self, taken: &HashMap<DueKey, Option<DelayedMessage>>) {
+        for (&key, &message) in taken {
+            self.dirty.entry(key).or_insert(message);
+        }
+    }
+
+    /// How many records no checkpoint has taken yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.dirty.len() as u64
+    }
+
     /// Everything, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&DueKey, &DelayedMessage)> {
         self.waiting.iter()

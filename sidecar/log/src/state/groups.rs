@@ -106,6 +106,21 @@ impl Groups {
         dirty.into_iter().filter_map(progress).collect()
     }
 
+    /// A checkpoint could not be written: what it took is still to be written.
+    pub(crate) fn put_back(
+        &mut self,
+        groups: impl Iterator<Item = ConsumerGroupId>,
+        progress: impl Iterator<Item = GroupQueue>,
+    ) {
+        self.dirty_groups.extend(groups);
+        self.dirty_progress.extend(progress);
+    }
+
+    /// How many records no checkpoint has taken yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        (self.dirty_groups.len() + self.dirty_progress.len()) as u64
+    }
+
     /// All groups, by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<ConsumerGroup>> {
         self.all.iter()

@@ -82,6 +82,16 @@ impl Machine {
         Ok(outcomes)
     }
 
+    /// How many records no checkpoint has taken yet. They are in memory only.
+    pub(super) fn unwritten_records(&self) -> u64 {
+        self.topics.unwritten()
+            + self.groups.unwritten()
+            + self.producers.unwritten()
+            + self.delayed.unwritten()
+            + self.transactions.unwritten()
+            + self.guards.len() as u64
+    }
+
     fn one(
         &mut self,
         context: &Context,

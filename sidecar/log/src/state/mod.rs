@@ -44,6 +44,7 @@ use crate::command::{Batch, Outcome};
 use crate::derived::DerivedError;
 use crate::queue_index::IndexError;
 use crate::raft::{LogId, Membership, StoredMembership};
+use checkpoint::Captured;
 use machine::Machine;
 use meta::Meta;
 
@@ -98,9 +99,8 @@ pub(crate) struct State {
     applied: Option<LogId>,
     membership: StoredMembership,
     checkpointed: Option<LogId>,
-    /// A checkpoint could not be written. What it took out of the running state is not on
-    /// disk, so a later one must not be written either.
-    failed: bool,
+    /// What the checkpoint that is being written took out of the running state.
+    captured: Option<(LogId, Arc<Captured>)>,
 }
 
 impl State {
@@ -124,7 +124,7 @@ impl State {
             applied: meta.applied,
             membership: meta.membership,
             checkpointed: meta.applied,
-            failed: false,
+            captured: None,
         })
     }
 
@@ -146,7 +146,7 @@ impl State {
         self.applied = meta.applied;
         self.membership = meta.membership;
         self.checkpointed = meta.applied;
-        self.failed = false;
+        self.captured = None;
         Ok(())
     }
 }
@@ -208,12 +208,17 @@ impl Apply for State {
         self.shared.read(|machine| machine.stamp_ms)
     }
 
+    fn unwritten_records(&self) -> u64 {
+        self.shared.read(Machine::unwritten_records)
+    }
+
     fn begin_checkpoint(&mut self) -> Option<Checkpoint> {
         let applied = self.applied?;
-        if self.failed || self.checkpointed == Some(applied) {
+        if self.checkpointed == Some(applied) {
             return None;
         }
-        self.checkpointed = Some(applied);
+        // Left by a writer that did not live to tell how it went.
+        self.end_checkpoint(false);
         let membership = self.membership.clone();
         let mut machine = self.machine();
         let meta = Meta {
@@ -224,21 +229,29 @@ impl Apply for State {
             next_delayed_sequence: machine.delayed.next_sequence(),
             newest_transaction: machine.transactions.newest(),
         };
-        Some(Checkpoint::capture(&mut machine, applied, meta))
+        let captured = Arc::new(Captured::take(&mut machine));
+        let checkpoint = Checkpoint::new(&machine, Arc::clone(&captured), applied, meta);
+        drop(machine);
+        self.captured = Some((applied, captured));
+        Some(checkpoint)
     }
 
     fn end_checkpoint(&mut self, written: bool) {
+        let Some((applied, captured)) = self.captured.take() else {
+            return;
+        };
         if !written {
-            self.failed = true;
+            captured.put_back(&mut self.machine());
             return;
         }
+        self.checkpointed = Some(applied);
         let mut machine = self.machine();
         let done = (
             machine.transactions.end_checkpoint(),
             machine.guards.finish(),
         );
         drop(machine);
-        drop(done);
+        drop((done, captured));
     }
 
     fn reset(&mut self) -> io::Result<()> {

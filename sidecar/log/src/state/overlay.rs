@@ -51,6 +51,26 @@ impl<K: Eq + Hash, V> Overlay<K, V> {
         self.flushing.take()
     }
 
+    /// The checkpoint could not be written: what it was handed is kept for the next one,
+    /// except where there is a newer value.
+    pub(crate) fn put_back(&mut self)
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let Some(flushing) = self.flushing.take() else {
+            return;
+        };
+        let newer = std::mem::take(&mut self.current);
+        self.current = Arc::unwrap_or_clone(flushing);
+        self.current.extend(newer);
+    }
+
+    /// How many values no checkpoint has taken yet.
+    pub(crate) fn len(&self) -> usize {
+        self.current.len()
+    }
+
     /// Older values first; for the digest, which sorts.
     pub(crate) fn layers(&self) -> impl Iterator<Item = (&K, &V)> {
         let flushing = self.flushing.iter().flat_map(|map| map.iter());

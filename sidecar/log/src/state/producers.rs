@@ -143,6 +143,16 @@ impl Producers {
         dirty.into_iter().map(now).collect()
     }
 
+    /// A checkpoint could not be written: what it took is still to be written.
+    pub(crate) fn put_back(&mut self, dirty: impl Iterator<Item = u128>) {
+        self.dirty.extend(dirty);
+    }
+
+    /// How many records no checkpoint has taken yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.dirty.len() as u64
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }

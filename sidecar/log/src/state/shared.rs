@@ -222,3 +222,10 @@ impl Shared {
         self.read(Machine::digest)
     }
 }
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn flush_in_the_background(&self) {
+        self.read(|machine| machine.store.flush_in_the_background());
+    }
+}

@@ -60,6 +60,8 @@ pub(crate) struct Topics {
     touched: Vec<TopicId>,
     /// Changed since the last checkpoint.
     dirty: BTreeSet<TopicId>,
+    /// Places in queues that no checkpoint has taken yet.
+    unwritten: u64,
 }
 
 impl Topics {
@@ -136,6 +138,7 @@ impl Topics {
             key_hash => (key_hash % u64::from(queues)) as u32,
         };
         let offset = slot.shared.queues.get(queue as usize)?.append(entry);
+        self.unwritten += 1;
         Some((queue, offset))
     }
 
@@ -160,6 +163,22 @@ impl Topics {
         slots
             .map(|slot| (Arc::clone(&slot.shared), record(slot)))
             .collect()
+    }
+
+    /// The same for the places in queues: how many are new.
+    pub(crate) fn take_unwritten(&mut self) -> u64 {
+        std::mem::take(&mut self.unwritten)
+    }
+
+    /// A checkpoint could not be written: what it took is still to be written.
+    pub(crate) fn put_back(&mut self, dirty: impl Iterator<Item = TopicId>, unwritten: u64) {
+        self.dirty.extend(dirty);
+        self.unwritten += unwritten;
+    }
+
+    /// How many places in queues no checkpoint has taken yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.unwritten
     }
 
     /// Everything, by id.

@@ -289,6 +289,28 @@ impl Transactions {
         self.resolved.finish()
     }
 
+    /// The checkpoint could not be written: what it took is still to be written.
+    ///
+    /// Anything of it may be on disk all the same, so what is looked up on disk does not
+    /// become less.
+    pub(crate) fn put_back(&mut self, taken: &TransactionChanges) {
+        let waiting = taken.pending.iter().map(|(_, pending)| pending.sequence);
+        let waiting = waiting.filter(|sequence| self.order.contains_key(sequence));
+        self.touched.extend(waiting);
+        self.gone.extend_from_slice(&taken.gone);
+    }
+
+    /// The same for verdicts, when whoever wrote them has let them go.
+    pub(crate) fn put_back_verdicts(&mut self) {
+        self.resolved.put_back();
+    }
+
+    /// How many records no checkpoint has taken yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let changed = self.resolved.len() + self.touched.len() + self.gone.len();
+        (self.next_sequence - self.checkpointed) + changed as u64
+    }
+
     /// One shared name for all transactions of a group.
     pub(crate) fn group_name(&mut self, name: &str) -> Arc<str> {
         if let Some(shared) = self.group_names.get(name) {

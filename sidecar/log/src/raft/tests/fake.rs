@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::apply::{Applied, Apply, Checkpoint};
 use crate::command::{Batch, Outcome};
@@ -17,10 +18,25 @@ pub(super) struct Counting {
     pub(super) membership: StoredMembership,
     pub(super) stamp_ms: u64,
     pub(super) resets: Arc<Mutex<u32>>,
+    /// Applied since the last checkpoint that was written.
+    pub(super) unwritten: u64,
+    pub(super) writing: Arc<Mutex<Writing>>,
+}
+
+/// How checkpoints go.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub(super) begins: bool,
+    /// So many fail yet.
+    pub(super) failures: u32,
+    /// When each was tried.
+    pub(super) tried_at: Vec<Instant>,
+    /// Which entry each held that was written.
+    pub(super) written: Vec<LogId>,
 }
 
 impl Apply for Counting {
-    type Checkpoint = Nothing;
+    type Checkpoint = Noted;
 
     fn applied(&self) -> Option<LogId> {
         self.applied
@@ -37,6 +53,7 @@ impl Apply for Counting {
         self.applied = Some(entry.log_id);
         let mut seen = self.seen.lock().unwrap();
         seen.push((entry.log_id.index, entry.body.clone()));
+        self.unwritten += batch.len() as u64;
         Ok(vec![Outcome::Applied; batch.len()])
     }
 
@@ -57,11 +74,22 @@ impl Apply for Counting {
         self.stamp_ms
     }
 
-    fn begin_checkpoint(&mut self) -> Option<Nothing> {
-        None
+    fn unwritten_records(&self) -> u64 {
+        self.unwritten
     }
 
-    fn end_checkpoint(&mut self, _written: bool) {}
+    fn begin_checkpoint(&mut self) -> Option<Noted> {
+        let begins = self.writing.lock().unwrap().begins;
+        let applied = self.applied.filter(|_| begins && self.unwritten > 0)?;
+        let writing = Arc::clone(&self.writing);
+        Some(Noted { applied, writing })
+    }
+
+    fn end_checkpoint(&mut self, written: bool) {
+        if written {
+            self.unwritten = 0;
+        }
+    }
 
     fn reset(&mut self) -> io::Result<()> {
         *self.resets.lock().unwrap() += 1;
@@ -73,14 +101,24 @@ impl Apply for Counting {
     }
 }
 
-pub(super) enum Nothing {}
+pub(super) struct Noted {
+    applied: LogId,
+    writing: Arc<Mutex<Writing>>,
+}
 
-impl Checkpoint for Nothing {
+impl Checkpoint for Noted {
     fn applied(&self) -> LogId {
-        match *self {}
+        self.applied
     }
 
     fn write(self) -> io::Result<()> {
-        match self {}
+        let mut writing = self.writing.lock().unwrap();
+        writing.tried_at.push(Instant::now());
+        if writing.failures > 0 {
+            writing.failures -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        writing.written.push(self.applied);
+        Ok(())
     }
 }

@@ -1,3 +1,4 @@
+mod checkpoints;
 mod fake;
 mod restart;
 mod suite;

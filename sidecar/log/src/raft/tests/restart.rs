@@ -14,7 +14,7 @@ use crate::wal::disk::Disk;
 use crate::wal::tests::faulty::FaultyDisk;
 use crate::wal::{OsDisk, Wal, WalOptions};
 
-fn wal(directory: &Path) -> Arc<Wal> {
+pub(super) fn wal(directory: &Path) -> Arc<Wal> {
     wal_on(directory, Arc::new(OsDisk))
 }
 
@@ -29,7 +29,7 @@ fn wal_on(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Wal> {
     Arc::new(Wal::open(directory, options, disk, fatal).unwrap())
 }
 
-fn options() -> NodeOptions {
+pub(super) fn options() -> NodeOptions {
     NodeOptions {
         node_id: 1,
         submit: Limits {
@@ -40,11 +40,12 @@ fn options() -> NodeOptions {
         checkpoint: CheckpointLimits {
             interval_bytes: 1 << 20,
             interval_ms: 1_000,
+            records_max: 1 << 20,
         },
     }
 }
 
-fn send(number: u32) -> Command {
+pub(super) fn send(number: u32) -> Command {
     let message = NewMessage {
         topic: TopicId(1),
         key_hash: 0,
@@ -225,4 +226,12 @@ async fn a_full_disk_refuses_new_commands_and_nothing_else() {
     node.submit(vec![send(sent)]).unwrap().await.unwrap();
     assert_eq!(numbers(&seen), (0..=sent).collect::<Vec<_>>());
     node.shutdown().await;
+}
+
+/// The half of the rule that a single node cannot show: were its log behind what followers
+/// have acknowledged, a leader that went on in its term would use the same ids twice.
+#[test]
+fn a_restarted_leader_is_never_restored_in_its_term() {
+    let config = crate::raft::node::config().validate().unwrap();
+    assert_eq!(config.enable_leader_restore, Some(false));
 }

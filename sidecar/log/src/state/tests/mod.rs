@@ -1,4 +1,5 @@
 mod cost;
+mod failures;
 mod model;
 mod scenarios;
 mod schedules;

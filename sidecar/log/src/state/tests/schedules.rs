@@ -152,10 +152,31 @@ enum Then {
     Checkpoint,
     /// A checkpoint begins, and is written while the next entries are applied.
     CheckpointBegins,
+    /// The checkpoint that has begun, or one that begins now, fails.
+    CheckpointFails(Got),
     Crash,
     /// The crash comes when index and verdicts are written and the rest is not.
     CrashInCheckpoint,
     Reset,
+}
+
+/// How far a checkpoint got that failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Got {
+    Nowhere,
+    IndexAndVerdicts,
+    /// It is on disk, but it could not be known.
+    Everywhere,
+}
+
+impl Got {
+    fn write(self, checkpoint: super::super::Checkpoint) {
+        match self {
+            Self::Nowhere => drop(checkpoint),
+            Self::IndexAndVerdicts => checkpoint.write_half().unwrap(),
+            Self::Everywhere => checkpoint.write().unwrap(),
+        }
+    }
 }
 
 fn then() -> impl Strategy<Value = Then> {
@@ -163,6 +184,9 @@ fn then() -> impl Strategy<Value = Then> {
         6 => Just(Then::Nothing),
         2 => Just(Then::Checkpoint),
         2 => Just(Then::CheckpointBegins),
+        1 => Just(Then::CheckpointFails(Got::Nowhere)),
+        1 => Just(Then::CheckpointFails(Got::IndexAndVerdicts)),
+        1 => Just(Then::CheckpointFails(Got::Everywhere)),
         1 => Just(Then::Crash),
         1 => Just(Then::CrashInCheckpoint),
         1 => Just(Then::Reset),
@@ -278,6 +302,13 @@ fn run(schedule: Vec<Entry>) {
             Then::CheckpointBegins => {
                 finish(&mut subject, &mut in_flight);
                 in_flight = subject.state.begin_checkpoint();
+            }
+            Then::CheckpointFails(got) => {
+                let begun = in_flight.take();
+                if let Some(checkpoint) = begun.or_else(|| subject.state.begin_checkpoint()) {
+                    got.write(checkpoint);
+                    subject.state.end_checkpoint(false);
+                }
             }
             Then::Crash => {
                 in_flight = None;
