@@ -20,7 +20,7 @@ const WRITERS: u32 = 8;
 const SEED: u64 = 20_261_121;
 
 /// Small segments and frequent checkpoints, so that a kill meets all of them.
-fn options(directory: &Path) -> Options {
+pub(crate) fn options(directory: &Path) -> Options {
     Options {
         wal_segment_bytes: 2 << 20,
         wal_first_segment_bytes: 256 << 10,
@@ -32,7 +32,7 @@ fn options(directory: &Path) -> Options {
     }
 }
 
-async fn topic(log: &Log) -> TopicId {
+pub(crate) async fn topic(log: &Log) -> TopicId {
     let create = Command::CreateTopic {
         name: "orders".to_owned(),
         queues: 1,
@@ -43,7 +43,7 @@ async fn topic(log: &Log) -> TopicId {
     }
 }
 
-fn send(topic: TopicId, writer: u32, number: u64) -> Command {
+pub(crate) fn send(topic: TopicId, writer: u32, number: u64) -> Command {
     let stored = format!("{writer} {number} {}", "x".repeat((number % 300) as usize));
     let message = NewMessage {
         topic,
@@ -60,7 +60,7 @@ fn send(topic: TopicId, writer: u32, number: u64) -> Command {
 }
 
 /// How many messages of each writer there are. They must be there once each and in order.
-fn count(log: &Log, topic: TopicId) -> BTreeMap<u32, u64> {
+pub(crate) fn count(log: &Log, topic: TopicId) -> BTreeMap<u32, u64> {
     let mut counts = BTreeMap::new();
     let mut from = 0;
     loop {
@@ -146,7 +146,7 @@ fn kill_one(directory: &Path, after: Duration) -> BTreeMap<u32, u64> {
     reading.join().unwrap()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

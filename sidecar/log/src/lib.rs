@@ -9,6 +9,8 @@ mod codec;
 pub mod command;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod crash_sync;
 mod derived;
 mod directory;
 mod log;

@@ -7,6 +7,7 @@ use crate::options::{Options, OptionsError};
 use crate::raft::{Node, NodeError};
 use crate::state::{Shared, State, StateError};
 use crate::submit::{Pending, SubmitError};
+use crate::wal::disk::Disk;
 use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError};
 
 const WAL: &str = "wal";
@@ -94,9 +95,14 @@ impl Log {
     /// When the directory is in use or belongs to another node or cluster, when what is in it
     /// is damaged, or when the file system fails.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_on(options, Arc::new(OsDisk)).await
+    }
+
+    /// The same with the write-ahead log on any disk.
+    pub(crate) async fn open_on(options: Options, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         options.check()?;
         let opening = options.clone();
-        let opened = tokio::task::spawn_blocking(move || open_files(&opening));
+        let opened = tokio::task::spawn_blocking(move || open_files(&opening, disk));
         let (cluster_id, wal, state) = opened.await.map_err(|_| OpenError::Interrupted)??;
         let shared = state.shared();
         let reader = wal.reader().clone();
@@ -174,7 +180,10 @@ impl Log {
     }
 }
 
-fn open_files(options: &Options) -> Result<(String, Arc<Wal>, State), OpenError> {
+fn open_files(
+    options: &Options,
+    disk: Arc<dyn Disk>,
+) -> Result<(String, Arc<Wal>, State), OpenError> {
     let cluster_id = options.cluster_id.as_deref();
     let directory = Directory::open(
         &options.data_dir,
@@ -184,7 +193,7 @@ fn open_files(options: &Options) -> Result<(String, Arc<Wal>, State), OpenError>
     )?;
     let path = directory.inner(WAL);
     let wal_options = options.wal(directory.owner());
-    let wal = Wal::open(&path, wal_options, Arc::new(OsDisk), abort_on_fatal())?;
+    let wal = Wal::open(&path, wal_options, disk, abort_on_fatal())?;
     let state = State::open(&directory.inner(DERIVED), options.state())?;
     let cluster_id = directory.cluster_id().to_owned();
     wal.hold(directory.into_lock());
