@@ -131,6 +131,32 @@ async fn failures_and_panics_give_the_message_back() {
 }
 
 #[tokio::test]
+async fn a_failure_that_is_refused_for_now_stays_a_failure() {
+    let fake = FakeConsumer::with_messages(1);
+    fake.state.lock().unwrap().refuse = 3;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    consume(
+        &fake,
+        |consumer| consumer.invisible(Duration::from_secs(1)),
+        |state| state.acked.len() == 1,
+        move |_| {
+            let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                match is_first {
+                    true => Err(Retry::after(Duration::from_millis(70))),
+                    false => Ok(()),
+                }
+            }
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(fake.state.lock().unwrap().nacked, [(0, Some(70))]);
+    assert_eq!(handled.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_lease_is_extended_while_its_handler_runs() {
     let fake = FakeConsumer::with_messages(1);
     consume(

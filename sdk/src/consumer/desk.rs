@@ -62,7 +62,7 @@ struct State {
     /// Sent on an earlier stream without an answer.
     again: VecDeque<v1::ConsumeRequest>,
     /// Refused for now; tried again at the next tick.
-    later: Vec<Bytes>,
+    later: Receipts,
 }
 
 #[derive(Default)]
@@ -102,7 +102,7 @@ impl Desk {
                 outbox: Receipts::default(),
                 unanswered: VecDeque::new(),
                 again: VecDeque::new(),
-                later: Vec::new(),
+                later: Receipts::default(),
             }),
             work: Notify::new(),
             confirmed: Notify::new(),
@@ -180,7 +180,8 @@ impl Desk {
                 invisible_ms,
             });
         });
-        outbox.acks.append(later);
+        outbox.acks.append(&mut later.acks);
+        outbox.nacks.append(&mut later.nacks);
         let waker = state.waker.take();
         drop(state);
         wake(waker);
@@ -213,11 +214,9 @@ impl Desk {
             .unanswered
             .iter()
             .position(|request| request.request_id == result.request_id);
-        if let Some(place) = place {
-            state.unanswered.remove(place);
-        }
+        let request = place.and_then(|place| state.unanswered.remove(place));
         for refused in result.errors {
-            state.refused(refused);
+            state.refused(refused, request.as_ref());
         }
         let waker = state.waker.take();
         let is_confirmed = state.unconfirmed() == 0;
@@ -326,21 +325,32 @@ impl State {
         })
     }
 
-    fn refused(&mut self, refused: v1::ReceiptError) {
+    /// What is refused for now is said again as it was said: a nack that came back as an ack
+    /// would lose its message.
+    fn refused(&mut self, refused: v1::ReceiptError, request: Option<&v1::ConsumeRequest>) {
         let refusal = crate::Refusal::from(refused.error.unwrap_or_default());
-        if refusal.is_retryable() {
-            self.later.push(refused.receipt);
-        } else {
+        if !refusal.is_retryable() {
             // The lease had ended and the message was delivered again.
             tracing::debug!(%refusal, "a receipt was refused");
+            return;
         }
+        let Some(request) = request else { return };
+        if request.acks.contains(&refused.receipt) {
+            self.later.acks.push(refused.receipt);
+            return;
+        }
+        let nacks = &request.nacks;
+        let nack = nacks.iter().find(|nack| nack.receipt == refused.receipt);
+        // Extends are not said again: the next one comes by itself.
+        self.later.nacks.extend(nack.cloned());
     }
 
     fn unconfirmed(&self) -> usize {
         let receipts = |request: &v1::ConsumeRequest| request.acks.len() + request.nacks.len();
         self.outbox.acks.len()
             + self.outbox.nacks.len()
-            + self.later.len()
+            + self.later.acks.len()
+            + self.later.nacks.len()
             + self.unanswered.iter().map(receipts).sum::<usize>()
             + self.again.iter().map(receipts).sum::<usize>()
     }

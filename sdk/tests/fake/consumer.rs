@@ -40,6 +40,8 @@ pub struct State {
     pub streams: usize,
     /// Every stream breaks after so many requests; the last one is applied, its result lost.
     pub break_after: Option<usize>,
+    /// So many acks and nacks are refused for now before one is taken.
+    pub refuse: usize,
     pub guards: BTreeMap<String, bool>,
 }
 
@@ -60,13 +62,20 @@ impl FakeConsumer {
 }
 
 impl State {
-    fn apply(&mut self, request: &ConsumeRequest) {
+    fn apply(&mut self, request: &ConsumeRequest) -> Vec<v1::ReceiptError> {
+        let mut errors = Vec::new();
         for receipt in &request.acks {
+            if self.refuses(receipt, &mut errors) {
+                continue;
+            }
             self.acks_received += 1;
             self.acked.insert(number(receipt));
             self.leased.remove(&number(receipt));
         }
         for nack in &request.nacks {
+            if self.refuses(&nack.receipt, &mut errors) {
+                continue;
+            }
             let number = number(&nack.receipt);
             self.nacked.push((number, nack.delay_ms));
             if self.leased.remove(&number) {
@@ -76,6 +85,23 @@ impl State {
         for extend in &request.extends {
             *self.extended.entry(number(&extend.receipt)).or_default() += 1;
         }
+        errors
+    }
+
+    fn refuses(&mut self, receipt: &Bytes, errors: &mut Vec<v1::ReceiptError>) -> bool {
+        if self.refuse == 0 {
+            return false;
+        }
+        self.refuse -= 1;
+        errors.push(v1::ReceiptError {
+            receipt: receipt.clone(),
+            error: Some(v1::Error {
+                code: tonic::Code::ResourceExhausted as u32,
+                reason: "DISK_FULL".to_owned(),
+                ..v1::Error::default()
+            }),
+        });
+        true
     }
 
     fn deliver(&mut self, credits: &mut u32) -> Vec<v1::Delivery> {
@@ -133,7 +159,7 @@ impl Consumer for FakeConsumer {
                         seen += 1;
                         let mut state = state.lock().unwrap();
                         state.requests += 1;
-                        state.apply(&request);
+                        let errors = state.apply(&request);
                         if state.break_after.is_some_and(|limit| seen >= limit) {
                             // What was leased on this stream comes again.
                             let leased = std::mem::take(&mut state.leased);
@@ -145,7 +171,7 @@ impl Consumer for FakeConsumer {
                         credits += request.credits;
                         results.push(v1::ConsumeResult {
                             request_id: request.request_id,
-                            errors: Vec::new(),
+                            errors,
                         });
                     }
                     _ = ticks.tick() => {}
