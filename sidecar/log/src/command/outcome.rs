@@ -135,6 +135,12 @@ pub enum Refusal {
         /// The number that came.
         got: u64,
     },
+    /// The operation with this number was refused when it came first; nothing was stored.
+    #[error("operation {sequence} of the producer was refused before, nothing was stored")]
+    RefusedBefore {
+        /// Its number.
+        sequence: u64,
+    },
     /// A newer producer with the same id has taken over.
     #[error("the producer's epoch is {epoch}, the current one is {current}")]
     StaleEpoch {

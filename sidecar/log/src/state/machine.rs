@@ -192,15 +192,11 @@ impl Machine {
                 Admission::Refused(refusal) => return Outcome::Refused(refusal),
             }
         }
-        if self.topics.get(message.topic).is_none() {
-            return Outcome::Refused(Refusal::UnknownTopic(message.topic));
-        }
-        if message.deliver_at_ms > context.stamp_ms
-            && !self.delayed.has_room(1, self.limits.delayed_messages_max)
-        {
-            return Outcome::Refused(Refusal::TooManyDelayed {
-                limit: self.limits.delayed_messages_max,
-            });
+        if let Err(refusal) = self.check_send(context, message) {
+            if let Some(sequence) = sequence {
+                self.producers.refuse(sequence);
+            }
+            return Outcome::Refused(refusal);
         }
         let stored = DelayedMessage {
             topic: message.topic,
@@ -213,6 +209,17 @@ impl Machine {
             Some((queue, offset)) => Outcome::Sent { queue, offset },
             None => Outcome::Scheduled,
         }
+    }
+
+    fn check_send(&self, context: &Context, message: &RecordedMessage) -> Result<(), Refusal> {
+        if self.topics.get(message.topic).is_none() {
+            return Err(Refusal::UnknownTopic(message.topic));
+        }
+        let limit = self.limits.delayed_messages_max;
+        if message.deliver_at_ms > context.stamp_ms && !self.delayed.has_room(1, limit) {
+            return Err(Refusal::TooManyDelayed { limit });
+        }
+        Ok(())
     }
 
     /// Makes a message visible, or lets it wait until it is due.
@@ -241,7 +248,10 @@ impl Machine {
             .producers
             .admit(sequence, context.stamp_ms, &self.limits)
         {
-            Admission::New => Outcome::Applied,
+            Admission::New => {
+                self.producers.refuse(sequence);
+                Outcome::Applied
+            }
             Admission::Duplicate => Outcome::Duplicate,
             Admission::Refused(refusal) => Outcome::Refused(refusal),
         }

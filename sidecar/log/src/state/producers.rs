@@ -1,9 +1,13 @@
 //! Which operations of which producer were done.
 //!
 //! One number per producer is enough, because a producer counts without gaps: everything
-//! up to the high-water mark is a repetition, and only the next number is new.
+//! up to the high-water mark is a repetition, and only the next number is new. A refused
+//! operation consumes its number as well; those numbers are kept, because the repetition of
+//! one must not be taken for a message that was stored.
 
 use std::collections::{BTreeSet, HashMap};
+
+use roaring::RoaringTreemap;
 
 use super::Limits;
 use crate::command::{ProducerSequence, Refusal};
@@ -12,15 +16,20 @@ use crate::command::{ProducerSequence, Refusal};
 const SEEN_STEP_MS: u64 = 60 * 1_000;
 /// When there are too many producers, one that was silent for so long makes room.
 const EVICT_IDLE_MS: u64 = 10 * 60 * 1_000;
+/// Over how many of a producer's last numbers it is known which ones were refused: what a
+/// client may have under way without an answer, several times over. A bitmap of 8 KiB.
+const REFUSED_SPAN: u64 = 1 << 16;
 
 /// What is remembered of a producer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Producer {
     pub(crate) epoch: u32,
     /// The last sequence number that was consumed.
     pub(crate) high_water: u64,
     /// When it was last heard of, in steps of [`SEEN_STEP_MS`].
     pub(crate) seen_step: u64,
+    /// The consumed numbers whose operations were refused, the latest ones.
+    pub(crate) refused: RoaringTreemap,
 }
 
 /// Whether an operation may go on.
@@ -48,7 +57,7 @@ impl Producers {
         stamp_ms: u64,
         limits: &Limits,
     ) -> Admission {
-        let known = self.all.get(&sequence.producer).copied();
+        let known = self.all.get(&sequence.producer);
         let high_water = match known {
             Some(known) if sequence.epoch < known.epoch => {
                 return Admission::Refused(Refusal::StaleEpoch {
@@ -56,7 +65,14 @@ impl Producers {
                     current: known.epoch,
                 });
             }
-            Some(known) if sequence.epoch == known.epoch => known.high_water,
+            Some(known) if sequence.epoch == known.epoch => {
+                if known.refused.contains(sequence.sequence) {
+                    self.heard_of(sequence.producer, stamp_ms);
+                    let sequence = sequence.sequence;
+                    return Admission::Refused(Refusal::RefusedBefore { sequence });
+                }
+                known.high_water
+            }
             Some(_) | None => 0,
         };
         if sequence.sequence <= high_water {
@@ -74,22 +90,41 @@ impl Producers {
                 limit: limits.producers_max,
             });
         }
+        let mut refused = match self.all.get_mut(&sequence.producer) {
+            Some(known) if known.epoch == sequence.epoch => std::mem::take(&mut known.refused),
+            Some(_) | None => RoaringTreemap::new(),
+        };
+        if !refused.is_empty() {
+            refused.remove_range(..sequence.sequence.saturating_sub(REFUSED_SPAN));
+        }
         let producer = Producer {
             epoch: sequence.epoch,
             high_water: sequence.sequence,
             seen_step: stamp_ms / SEEN_STEP_MS,
+            refused,
         };
         self.restore(sequence.producer, producer);
         self.dirty.insert(sequence.producer);
         Admission::New
     }
 
+    /// Remembers that the operation of a consumed number was refused.
+    pub(crate) fn refuse(&mut self, sequence: &ProducerSequence) {
+        if let Some(known) = self.all.get_mut(&sequence.producer)
+            && known.epoch == sequence.epoch
+        {
+            known.refused.insert(sequence.sequence);
+            self.dirty.insert(sequence.producer);
+        }
+    }
+
     /// A producer that repeats itself is not idle.
     fn heard_of(&mut self, id: u128, stamp_ms: u64) {
         let seen_step = stamp_ms / SEEN_STEP_MS;
-        if let Some(&known) = self.all.get(&id)
+        if let Some(known) = self.all.get(&id)
             && known.seen_step != seen_step
         {
+            let known = known.clone();
             self.restore(id, Producer { seen_step, ..known });
             self.dirty.insert(id);
         }
@@ -127,19 +162,20 @@ impl Producers {
 
     /// Puts a producer in as it was.
     pub(crate) fn restore(&mut self, id: u128, producer: Producer) {
-        let before = self.all.insert(id, producer);
-        if before.map(|before| before.seen_step) != Some(producer.seen_step) {
+        let seen_step = producer.seen_step;
+        let before = self.all.insert(id, producer).map(|before| before.seen_step);
+        if before != Some(seen_step) {
             if let Some(before) = before {
-                self.by_age.remove(&(before.seen_step, id));
+                self.by_age.remove(&(before, id));
             }
-            self.by_age.insert((producer.seen_step, id));
+            self.by_age.insert((seen_step, id));
         }
     }
 
     /// What changed since the last checkpoint; nothing where the producer is forgotten.
     pub(crate) fn take_dirty(&mut self) -> Vec<(u128, Option<Producer>)> {
         let dirty = std::mem::take(&mut self.dirty);
-        let now = |id| (id, self.all.get(&id).copied());
+        let now = |id| (id, self.all.get(&id).cloned());
         dirty.into_iter().map(now).collect()
     }
 
@@ -159,8 +195,9 @@ impl Producers {
 
     /// Everything, in order.
     pub(crate) fn sorted(&self) -> Vec<(u128, Producer)> {
-        let mut all: Vec<_> = self.all.iter().map(|(&id, &known)| (id, known)).collect();
-        all.sort_unstable_by_key(|&(id, _)| id);
+        let known = self.all.iter();
+        let mut all: Vec<_> = known.map(|(&id, known)| (id, known.clone())).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
         all
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use outrigger_core::guard::Record as GuardRecord;
 use outrigger_core::half_message::{HalfMessage, State};
 use outrigger_core::lease::Progress;
+use roaring::RoaringTreemap;
 
 use super::delayed::{DelayedMessage, DueKey};
 use super::groups::{ConsumerGroup, GroupQueue};
@@ -92,6 +93,11 @@ pub(super) fn write_producer(producer: &Producer) -> Vec<u8> {
     put_number(&mut out, u64::from(producer.epoch));
     put_number(&mut out, producer.high_water);
     put_number(&mut out, producer.seen_step);
+    // Hardly any producer has refused operations; the rest of the record is theirs.
+    if !producer.refused.is_empty() {
+        let written = producer.refused.serialize_into(&mut out);
+        debug_assert!(written.is_ok(), "writing to memory does not fail");
+    }
     out
 }
 
@@ -101,7 +107,20 @@ pub(super) fn read_producer(bytes: &[u8]) -> Read<Producer> {
             epoch: reader.number_u32("epoch")?,
             high_water: reader.number("high_water")?,
             seen_step: reader.number("seen_step")?,
+            refused: refused(reader)?,
         })
+    })
+}
+
+fn refused(reader: &mut Reader<'_>) -> Result<RoaringTreemap, CodecError> {
+    let left = reader.left();
+    if left == 0 {
+        return Ok(RoaringTreemap::new());
+    }
+    let bytes = reader.take(left)?;
+    RoaringTreemap::deserialize_from(bytes).map_err(|_| CodecError::Unknown {
+        field: "refused",
+        value: left as u64,
     })
 }
 

@@ -7,7 +7,7 @@ use futures::{Stream, stream};
 use outrigger_core::limits::BATCH_COUNT_MAX;
 use outrigger_log::{
     Log, Pending,
-    command::{Command, ProducerSequence},
+    command::{Command, Outcome, ProducerSequence, Refusal},
 };
 use outrigger_proto::stored;
 use tokio::sync::mpsc;
@@ -73,10 +73,7 @@ impl Batch {
         for slot in self.slots {
             outcomes.push(match slot {
                 Slot::Refused(failure) => outcome::failure(failure),
-                Slot::Skipped(failure) => {
-                    from_log.next();
-                    outcome::failure(failure)
-                }
+                Slot::Skipped(failure) => skipped(failure, from_log.next()),
                 Slot::Log => match from_log.next() {
                     Some(outcome) => outcome::message(outcome),
                     None => outcome::failure(super::refusal::unexpected(None)),
@@ -84,6 +81,19 @@ impl Batch {
             });
         }
         Ok(stored::PublishResponse { outcomes })
+    }
+}
+
+/// The answer to a numbered operation that was refused here, after the log has skipped its
+/// number. The log knows more when the number was not new: a repetition may be refused of
+/// what was stored the first time, and a client whose numbers are no longer known has to
+/// number this operation again with the others.
+fn skipped(failure: Failure, skip: Option<Outcome>) -> stored::Outcome {
+    match skip {
+        None | Some(Outcome::Applied | Outcome::Refused(Refusal::RefusedBefore { .. })) => {
+            outcome::failure(failure)
+        }
+        Some(other) => outcome::message(other),
     }
 }
 
@@ -200,7 +210,7 @@ impl Translation {
     fn next_sequence(&mut self, producer: Option<(u128, u32)>) -> Option<ProducerSequence> {
         let (producer, epoch) = producer?;
         let sequence = self.sequence;
-        self.sequence += 1;
+        self.sequence = self.sequence.saturating_add(1);
         Some(ProducerSequence {
             producer,
             epoch,

@@ -59,6 +59,9 @@ impl From<Refusal> for Failure {
                 .with("field", "sequence")
                 .with("value", got)
                 .with("limit", expected),
+            Refusal::RefusedBefore { sequence } => {
+                failure.with("field", "sequence").with("value", sequence)
+            }
             Refusal::StaleEpoch { epoch, current } => failure
                 .with("field", "epoch")
                 .with("value", epoch)
@@ -108,6 +111,7 @@ fn kind(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::TransactionResolved { .. } => (Code::FailedPrecondition, "TRANSACTION_RESOLVED"),
         Refusal::GuardKeyTooLong { .. } => (Code::InvalidArgument, "GUARD_KEY_TOO_LONG"),
         Refusal::SequenceGap { .. } => (Code::FailedPrecondition, "SEQUENCE_GAP"),
+        Refusal::RefusedBefore { .. } => (Code::Aborted, "REFUSED_BEFORE"),
         Refusal::StaleEpoch { .. } => (Code::FailedPrecondition, "STALE_EPOCH"),
         Refusal::TooManyProducers { .. } => (Code::ResourceExhausted, "TOO_MANY_PRODUCERS"),
         Refusal::TooManyUnresolved { .. } => (Code::ResourceExhausted, "TOO_MANY_UNRESOLVED"),

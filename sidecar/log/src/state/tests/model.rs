@@ -29,6 +29,7 @@ pub(super) struct Model {
     delayed: Vec<(u64, NewMessage)>,
     transactions: BTreeMap<TransactionId, Transaction>,
     producers: BTreeMap<u128, (u32, u64)>,
+    refused: Vec<ProducerSequence>,
     guards: BTreeMap<(String, Bytes), Record>,
     /// Acknowledged, or gone to the dead letters.
     done: BTreeSet<(ConsumerGroupId, TopicId, u32, u64)>,
@@ -45,6 +46,7 @@ impl Model {
             delayed: Vec::new(),
             transactions: BTreeMap::new(),
             producers: BTreeMap::new(),
+            refused: Vec::new(),
             guards: BTreeMap::new(),
             done: BTreeSet::new(),
             dead_letters: BTreeMap::new(),
@@ -72,7 +74,10 @@ impl Model {
                 self.send(now_ms, message, sequence.as_ref(), outcome)
             }
             Command::SkipSequence(sequence) => match self.admit(sequence) {
-                Ok(true) => Outcome::Applied,
+                Ok(true) => {
+                    self.refused.push(*sequence);
+                    Outcome::Applied
+                }
                 Ok(false) => Outcome::Duplicate,
                 Err(refusal) => Outcome::Refused(refusal),
             },
@@ -173,6 +178,10 @@ impl Model {
         } else {
             high_water
         };
+        if self.refused.contains(sequence) {
+            let sequence = sequence.sequence;
+            return Err(Refusal::RefusedBefore { sequence });
+        }
         if sequence.sequence <= done {
             return Ok(false);
         }
@@ -200,9 +209,11 @@ impl Model {
             Some(Err(refusal)) => return Outcome::Refused(refusal),
         }
         if message.topic.0 as usize >= self.topics.len() {
+            self.refused.extend(sequence);
             return Outcome::Refused(Refusal::UnknownTopic(message.topic));
         }
         if message.deliver_at_ms > now_ms && !self.room_for_delayed(1) {
+            self.refused.extend(sequence);
             return Outcome::Refused(Refusal::TooManyDelayed {
                 limit: self.limits.delayed_messages_max,
             });

@@ -282,6 +282,55 @@ fn idle_producers_are_forgotten_and_busy_ones_are_not() {
 }
 
 #[test]
+fn what_was_refused_is_not_a_duplicate_when_it_is_repeated() {
+    let mut subject = subject(1);
+    let numbered = |sequence, message| Command::Send {
+        message,
+        sequence: Some(numbered(sequence)),
+    };
+    let nowhere = NewMessage {
+        topic: TopicId(1),
+        ..message(0, 0, "nowhere")
+    };
+    subject.one(2, numbered(1, message(0, 0, "stored")));
+    let refused = subject.one(2, numbered(2, nowhere.clone()));
+    assert_eq!(refused, Outcome::Refused(Refusal::UnknownTopic(TopicId(1))));
+    let skipped = subject.one(2, Command::SkipSequence(self::numbered(3)));
+    assert_eq!(skipped, Outcome::Applied);
+    subject.one(2, numbered(4, message(0, 0, "behind")));
+
+    // The answers were lost, and in the meantime there is such a topic.
+    let (name, queues) = ("late".to_owned(), 1);
+    subject.one(3, Command::CreateTopic { name, queues });
+    let repeated = [
+        numbered(1, message(0, 0, "stored")),
+        numbered(2, nowhere.clone()),
+        numbered(3, nowhere),
+        numbered(4, message(0, 0, "behind")),
+    ];
+    let refused = |sequence| Outcome::Refused(Refusal::RefusedBefore { sequence });
+    let expected = [
+        Outcome::Duplicate,
+        refused(2),
+        refused(3),
+        Outcome::Duplicate,
+    ];
+    assert_eq!(subject.submit(4, &repeated), expected);
+    subject.checkpoint();
+    let mut subject = subject.crash();
+    assert_eq!(subject.submit(4, &repeated), expected);
+    assert_eq!(subject.visible(TopicId(0)), [vec!["stored", "behind"]]);
+}
+
+fn numbered(sequence: u64) -> ProducerSequence {
+    ProducerSequence {
+        producer: 7,
+        epoch: 1,
+        sequence,
+    }
+}
+
+#[test]
 fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     let mut subject = subject(2);
     subject.submit(2, &vec![send(message(0, 0, "kept")); 100]);
