@@ -1,19 +1,17 @@
 //! The log store as check-back's [`TransactionLog`].
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use outrigger_core::half_message::{State, Verdict};
 use outrigger_log::{
     AuditAction, Command, IndexEntry, Log, Outcome, Refusal, Transaction, TransactionId,
 };
 use outrigger_proto::stored;
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint},
-};
+use prost::Message as _;
 use tokio::task::spawn_blocking;
 
 use super::{NotRecorded, TransactionLog, WaitingTransaction};
+use crate::edge::with_body;
 
 impl TransactionLog for Log {
     fn waiting(
@@ -130,20 +128,6 @@ async fn read(
         Ok(entries.iter().map(place).zip(stored).collect())
     });
     reading.await.unwrap_or_else(|error| Err(later(&error)))
-}
-
-/// In the wire format the last value of a field wins, so a message gets another body by
-/// appending one.
-fn with_body(stored: &[u8], payload: &[u8]) -> Bytes {
-    const BODY: u32 = 3;
-    const KEY_AND_LENGTH_BYTES_MAX: usize = 11;
-    let bytes = stored.len() + payload.len() + KEY_AND_LENGTH_BYTES_MAX;
-    let mut message = BytesMut::with_capacity(bytes);
-    message.put_slice(stored);
-    encode_key(BODY, WireType::LengthDelimited, &mut message);
-    encode_varint(payload.len() as u64, &mut message);
-    message.put_slice(payload);
-    message.freeze()
 }
 
 async fn record(log: &Log, command: Command) -> Result<(), NotRecorded> {

@@ -15,4 +15,8 @@ mod topics;
 mod transaction;
 
 pub use self::{admin::AdminService, guard::GuardService, producer::ProducerService};
-pub(crate) use self::{groups::Groups, message::tag_hash, topics::Topics};
+pub(crate) use self::{
+    groups::Groups,
+    message::{tag_hash, with_body},
+    topics::Topics,
+};
