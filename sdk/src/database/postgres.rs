@@ -13,6 +13,10 @@ const INSERT_INBOX: &str =
 /// Under a stricter level the insert of a decision would fail, instead of seeing that
 /// somebody else was first.
 const BEGIN_DECIDE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// A rollback that the database forgets after a crash would not be definite, so a weaker
+/// default is raised; a stronger one stays.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
+                       WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '2s'";
 
@@ -55,6 +59,7 @@ impl Dialect for Postgres {
         producer_group: &str,
     ) -> Result<FenceRow, sqlx::Error> {
         let mut transaction = pool.begin_with(BEGIN_DECIDE).await?;
+        sqlx::query(DURABLE).execute(&mut *transaction).await?;
         sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await?;
         sqlx::query(STATEMENT_TIMEOUT)
             .execute(&mut *transaction)

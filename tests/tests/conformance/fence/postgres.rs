@@ -250,10 +250,13 @@ async fn a_weaker_durability_of_the_database_is_raised_for_checks() -> anyhow::R
         .check(Uuid::now_v7(), PRODUCER_GROUP)
         .await;
     assert_eq!(answer, Answer::Rollback);
-    let setting: String = sqlx::query_scalar("SELECT setting FROM seen")
-        .fetch_one(&application.pool)
+    // An application that answers check-backs itself decides through the SDK.
+    let pool = PgPool::connect_with((*application.pool.connect_options()).clone()).await?;
+    outrigger_sdk::fence::decide(&pool, Uuid::now_v7(), PRODUCER_GROUP).await?;
+    let settings: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen")
+        .fetch_all(&application.pool)
         .await?;
-    assert_eq!(setting, "on");
+    assert_eq!(settings, ["on", "on"]);
     Ok(())
 }
 
