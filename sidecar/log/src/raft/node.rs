@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -95,6 +96,7 @@ impl<A: Apply> Node<A> {
         tasks.spawn(Arc::clone(&batcher).run());
         tasks.spawn(timer::run(driven.due(), Arc::clone(&batcher)));
         tasks.spawn(Arc::clone(&checkpointer).run());
+        tasks.spawn(watch_for_failure(raft.clone(), Arc::clone(&wal)));
         Ok(Self {
             raft,
             wal,
@@ -223,6 +225,26 @@ async fn wait_until_recovered<A: Apply>(
                 waited_ms: RECOVERY_MS_MAX,
             })
         })
+}
+
+/// A group that has stopped by itself, because an entry cannot be applied or the log cannot
+/// be read, answers nothing any more. Only a fresh start can help, so it must not look alive.
+async fn watch_for_failure<A: Apply>(raft: Raft<TypeConfig, Machine<A>>, wal: Arc<Wal>) {
+    let mut metrics = raft.metrics();
+    loop {
+        let running = metrics.borrow_and_update().running_state.clone();
+        match running {
+            Ok(()) => {}
+            Err(Fatal::Stopped) => return,
+            Err(error) => {
+                let error = std::io::Error::other(error.to_string());
+                return wal.fatal("the Raft group has stopped", &error);
+            }
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 pub(super) fn config() -> Config {

@@ -263,6 +263,11 @@ impl Wal {
         lock(&self.shared.state).failed.is_some()
     }
 
+    /// To be told when who uses the log cannot go on, as when it cannot be written itself.
+    pub(crate) fn fatal(&self, what: &'static str, error: &io::Error) {
+        self.shared.fatal(what, error);
+    }
+
     /// Writes and syncs what is waiting, and stops. Blocking.
     pub(crate) fn close(&self) {
         lock(&self.shared.state).closing = true;

@@ -64,8 +64,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn fatal(&self, error: &io::Error) {
-        tracing::error!(%error, "writing the log failed; it is unknown what is on disk");
+    pub(super) fn fatal(&self, what: &'static str, error: &io::Error) {
+        tracing::error!(%error, "{what}");
         (self.on_fatal)(error);
     }
 

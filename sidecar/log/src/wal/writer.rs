@@ -70,7 +70,8 @@ impl Writer {
             match self.write(batch) {
                 Ok(()) => {}
                 Err(Stop::Failed(error)) => {
-                    self.shared.fatal(&error);
+                    let what = "writing the log failed; it is unknown what is on disk";
+                    self.shared.fatal(what, &error);
                     return self.stop(error.kind());
                 }
                 Err(Stop::Closed) => return self.stop(io::ErrorKind::StorageFull),

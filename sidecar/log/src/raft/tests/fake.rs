@@ -21,6 +21,8 @@ pub(super) struct Counting {
     /// Applied since the last checkpoint that was written.
     pub(super) unwritten: u64,
     pub(super) writing: Arc<Mutex<Writing>>,
+    /// Applying an entry with this command fails, as when derived state cannot be read.
+    pub(super) fails_on: Option<crate::command::Command>,
 }
 
 /// How checkpoints go.
@@ -50,6 +52,10 @@ impl Apply for Counting {
         let batch = Batch::decode(entry.body).map_err(io::Error::other)?;
         assert!(batch.stamp_ms >= self.stamp_ms, "time runs backwards");
         self.stamp_ms = batch.stamp_ms;
+        let failing = self.fails_on.as_slice();
+        if !failing.is_empty() && *entry.body == Batch::encode(batch.stamp_ms, failing) {
+            return Err(io::Error::other("cannot be read"));
+        }
         self.applied = Some(entry.log_id);
         let mut seen = self.seen.lock().unwrap();
         seen.push((entry.log_id.index, entry.body.clone()));

@@ -147,6 +147,33 @@ async fn derived_state_that_is_ahead_of_the_log_is_discarded_and_the_log_kept() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_cannot_apply_an_entry_does_not_look_alive() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let fatal = Arc::new(move |error: &std::io::Error| told.send(error.to_string()).unwrap());
+    let options_of_log = WalOptions {
+        segment_bytes: 1 << 20,
+        first_segment_bytes: 256 << 10,
+        tail_cache_bytes_max: 64 << 10,
+        owner: 7,
+    };
+    let wal = Wal::open(directory.path(), options_of_log, Arc::new(OsDisk), fatal).unwrap();
+    let state = Counting {
+        fails_on: Some(send(1)),
+        ..Counting::default()
+    };
+    let node = Node::start(options(), Arc::new(wal), state).await.unwrap();
+    node.submit(vec![send(0)]).unwrap().await.unwrap();
+    let unanswered = node.submit(vec![send(1)]).unwrap().await;
+    assert_eq!(unanswered, Err(SubmitError::Closed));
+    let failure = tokio::time::timeout(std::time::Duration::from_secs(5), failures.recv());
+    let failure = failure.await.unwrap().unwrap();
+    assert!(failure.contains("cannot be read"), "{failure}");
+    node.shutdown().await;
+    assert!(failures.try_recv().is_err(), "an ordered end is no failure");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_refuse_without_losing_what_was_taken() {
     let directory = tempfile::tempdir().unwrap();
     let (node, seen) = start(directory.path()).await;
