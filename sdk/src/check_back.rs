@@ -127,7 +127,10 @@ impl Producer {
         };
         // The channel is new, so there is room.
         let _ = answers.send(register).await;
-        let mut client = ProducerClient::new(self.client().channel());
+        // A question names every message of a transaction: one that could not be read would
+        // break the stream for all others as well, again and again.
+        let mut client =
+            ProducerClient::new(self.client().channel()).max_decoding_message_size(usize::MAX);
         let mut questions = client
             .check_back(ReceiverStream::new(outbound))
             .await?
