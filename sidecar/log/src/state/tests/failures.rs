@@ -67,6 +67,8 @@ fn commands(number: u64) -> Vec<Command> {
         prepare(id),
         prepare(id + 1),
         prepare(id + 2),
+        // Waits for ever.
+        prepare(id + 3),
         resolve(id),
         resolve(id + 1),
         // What an earlier entry left waiting, if there was one.
