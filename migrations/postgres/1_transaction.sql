@@ -10,5 +10,6 @@ CREATE TABLE IF NOT EXISTS outrigger_transaction (
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 
--- Old rows are collected by age.
-CREATE INDEX IF NOT EXISTS outrigger_transaction_created_at ON outrigger_transaction (created_at);
+-- Each producer group collects its old rows by age.
+CREATE INDEX IF NOT EXISTS outrigger_transaction_age
+    ON outrigger_transaction (producer_group, created_at);

@@ -12,5 +12,6 @@ CREATE TABLE IF NOT EXISTS outrigger_transaction (
     created_at     INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER))
 ) WITHOUT ROWID;
 
--- Old rows are collected by age.
-CREATE INDEX IF NOT EXISTS outrigger_transaction_created_at ON outrigger_transaction (created_at);
+-- Each producer group collects its old rows by age.
+CREATE INDEX IF NOT EXISTS outrigger_transaction_age
+    ON outrigger_transaction (producer_group, created_at);

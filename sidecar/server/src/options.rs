@@ -36,6 +36,10 @@ pub(crate) fn check_back(config: &Config) -> check_back::Options {
             parallel_per_target_max: config.check_back.parallel_max as usize,
             ..defaults.schedule
         },
+        collect: check_back::CollectOptions {
+            retention_ms: config.check_back.fence_retention_ms,
+            ..defaults.collect
+        },
         ..defaults
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! Two ways to ask: the application's fence table ([`fence`]), which answers definitively
 //! whether or not the application is alive, and the application itself ([`callback`]).
-//! "Unknown" never decides anything, and no number of unknown answers ever does.
+//! "Unknown" never decides anything, and no number of unknown answers ever does. Fence rows
+//! that nobody can ask about any more are deleted ([`collect`]).
 
 mod answer;
 pub mod callback;
 mod checkers;
+pub mod collect;
 mod error;
 pub mod fence;
 mod last_checks;
@@ -19,6 +21,7 @@ mod undecided;
 
 pub use answer::Answer;
 pub use callback::{CallbackHub, CallbackOptions, Question};
+pub use collect::{CollectOptions, Collector};
 pub use error::Error;
 pub use last_checks::LastChecks;
 pub use options::{GroupOptions, Mode, Options};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use outrigger_core::check_back;
 
-use super::CallbackOptions;
+use super::{CallbackOptions, CollectOptions};
 
 /// How check-back works.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Options {
     pub schedule: check_back::Options,
     /// How to ask applications.
     pub callback: CallbackOptions,
+    /// How old fence rows are deleted.
+    pub collect: CollectOptions,
     /// How often new unresolved transactions are looked for. Default 100.
     pub scan_interval_ms: u64,
     /// How often one page of all the unresolved transactions is looked through again, for
@@ -38,6 +40,7 @@ impl Default for Options {
                 ..check_back::Options::default()
             },
             callback: CallbackOptions::default(),
+            collect: CollectOptions::default(),
             scan_interval_ms: 100,
             patrol_interval_ms: 1_000,
             page_transactions_max: 1_024,

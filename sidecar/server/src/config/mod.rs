@@ -182,6 +182,9 @@ pub struct CheckBackConfig {
     pub park_after_ms: u64,
     /// Questions under way at once, for each database or group of applications.
     pub parallel_max: u32,
+    /// How long a row of a fence table stays at least. Longer than the log remembers a verdict,
+    /// 24 hours.
+    pub fence_retention_ms: u64,
 }
 
 impl Default for CheckBackConfig {
@@ -191,6 +194,7 @@ impl Default for CheckBackConfig {
             interval_ms_max: 30_000,
             park_after_ms: 3_600_000,
             parallel_max: 1_024,
+            fence_retention_ms: 7 * 86_400_000,
         }
     }
 }
@@ -344,6 +348,8 @@ impl Config {
 
     fn check_delivery(&self) -> Result<(), Error> {
         const DAY_MS: u64 = 86_400_000;
+        // The log remembers verdicts for a day; an hour more is for the difference of clocks.
+        const FENCE_RETENTION_MS_MIN: u64 = DAY_MS + 3_600_000;
         let delivery = &self.delivery;
         within(
             "delivery.invisible_ms",
@@ -385,6 +391,12 @@ impl Config {
             check_back.parallel_max,
             1,
             65_536,
+        )?;
+        within(
+            "check_back.fence_retention_ms",
+            check_back.fence_retention_ms,
+            FENCE_RETENTION_MS_MIN,
+            3_650 * DAY_MS,
         )
     }
 

@@ -1,6 +1,7 @@
 //! The fence: what every database has to keep, with the sidecar's checker on one side and
 //! an application's local transactions on the other.
 
+mod collect;
 mod fake;
 mod postgres;
 mod sqlite;
@@ -8,7 +9,7 @@ mod suite;
 
 use std::{future::Future, sync::Arc};
 
-use outrigger::check_back::fence::FenceChecker;
+use outrigger::check_back::fence::{FenceChecker, FenceStore};
 use uuid::Uuid;
 
 /// The producer group that all checks here are made for.
@@ -27,6 +28,12 @@ trait Application: Sized + Send + Sync + 'static {
 
     /// The checker of one more sidecar on this database.
     fn sidecar(&self) -> anyhow::Result<Arc<dyn FenceChecker>>;
+
+    /// The rows as the sidecar's collector sees them.
+    fn store(&self) -> anyhow::Result<Arc<dyn FenceStore>>;
+
+    /// Lets a row have been made so much earlier, by the database's clock.
+    fn make_older(&self, id: Uuid, by_ms: u64) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Begins a local transaction with the fence row as its first statement.
     fn begin(
@@ -61,6 +68,9 @@ macro_rules! conformance {
             two_sidecars_agree
             thousands_at_once
             application_and_sidecar_never_both_win
+            old_rows_go_and_all_others_stay
+            rows_of_waiting_transactions_stay_however_old
+            rows_of_waiting_transactions_stay_whatever_the_clocks_say
         }
     };
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use outrigger::check_back::{
     Answer, Undecided,
-    fence::{self, FenceChecker},
+    fence::{self, FenceChecker, FenceStore},
 };
 use outrigger_tests::servers::{Durability, Postgres, fresh_database};
 use sqlx::{PgPool, Transaction, postgres::PgPoolOptions};
@@ -47,6 +47,22 @@ impl Application for PostgresApplication {
 
     fn sidecar(&self) -> anyhow::Result<Arc<dyn FenceChecker>> {
         Ok(fence::for_url(&self.url)?)
+    }
+
+    fn store(&self) -> anyhow::Result<Arc<dyn FenceStore>> {
+        Ok(fence::store_for_url(&self.url)?)
+    }
+
+    async fn make_older(&self, id: Uuid, by_ms: u64) -> anyhow::Result<()> {
+        sqlx::query(
+            "UPDATE outrigger_transaction \
+             SET created_at = created_at - $2 * interval '1 millisecond' WHERE id = $1::uuid",
+        )
+        .bind(id.hyphenated().to_string())
+        .bind(i64::try_from(by_ms)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     async fn begin(
@@ -223,6 +239,8 @@ async fn a_server_that_is_gone_is_unreachable() -> anyhow::Result<()> {
 async fn a_standby_is_refused() -> anyhow::Result<()> {
     let server = Postgres::start_standby()?;
     let sidecar = fence::for_url(server.url())?;
+    let opened = fence::store_for_url(server.url())?.open().await;
+    assert!(matches!(opened, Err(Undecided::NotPrimary { .. })));
     match sidecar.check(Uuid::now_v7(), PRODUCER_GROUP).await {
         Answer::Unreachable {
             why: Undecided::NotPrimary { .. },

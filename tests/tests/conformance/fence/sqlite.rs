@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use outrigger::check_back::{
     Answer,
-    fence::{self, FenceChecker},
+    fence::{self, FenceChecker, FenceStore},
 };
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
@@ -50,6 +50,19 @@ impl Application for SqliteApplication {
 
     fn sidecar(&self) -> anyhow::Result<Arc<dyn FenceChecker>> {
         Ok(fence::for_url(&self.url())?)
+    }
+
+    fn store(&self) -> anyhow::Result<Arc<dyn FenceStore>> {
+        Ok(fence::store_for_url(&self.url())?)
+    }
+
+    async fn make_older(&self, id: Uuid, by_ms: u64) -> anyhow::Result<()> {
+        sqlx::query("UPDATE outrigger_transaction SET created_at = created_at - ?2 WHERE id = ?1")
+            .bind(id.hyphenated().to_string())
+            .bind(i64::try_from(by_ms)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     async fn begin(

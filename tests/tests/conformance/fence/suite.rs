@@ -8,6 +8,11 @@ use uuid::Uuid;
 
 use super::{Application, PRODUCER_GROUP, Taken};
 
+pub(super) use super::collect::{
+    old_rows_go_and_all_others_stay, rows_of_waiting_transactions_stay_however_old,
+    rows_of_waiting_transactions_stay_whatever_the_clocks_say,
+};
+
 const SETTLE_ATTEMPTS_MAX: u32 = 100;
 const SETTLE_PAUSE_MS: u64 = 20;
 

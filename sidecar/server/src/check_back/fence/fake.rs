@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use uuid::Uuid;
 
-use super::{super::Undecided, Answer, FenceChecker};
+use super::{super::Undecided, Answer, FenceChecker, FenceRows, FenceStore, OldRows};
+use crate::clock::now_ms;
 
 const DATABASE: &str = "fake";
 
@@ -20,7 +21,14 @@ pub struct FakeFence {
 }
 
 #[derive(Clone, Debug)]
-enum Row {
+struct Row {
+    producer_group: String,
+    created_at_ms: u64,
+    decision: Decision,
+}
+
+#[derive(Clone, Debug)]
+enum Decision {
     Held { payload: Option<Bytes> },
     Committed { payload: Option<Bytes> },
     RolledBack,
@@ -38,25 +46,41 @@ impl FakeFence {
     }
 
     /// Begins a local transaction by inserting its fence row.
-    pub fn begin(&self, id: Uuid, payload: Option<Bytes>) -> Result<FakeTransaction, Taken> {
+    pub fn begin(
+        &self,
+        id: Uuid,
+        producer_group: &str,
+        payload: Option<Bytes>,
+    ) -> Result<FakeTransaction, Taken> {
         let mut rows = lock(&self.rows);
         if rows.contains_key(&id) {
             return Err(Taken);
         }
-        rows.insert(id, Row::Held { payload });
+        rows.insert(id, row(producer_group, Decision::Held { payload }));
         Ok(FakeTransaction {
             fence: self.clone(),
             id,
         })
     }
 
-    fn decide(&self, id: Uuid) -> Answer {
-        match lock(&self.rows).entry(id).or_insert(Row::RolledBack) {
-            Row::RolledBack => Answer::Rollback,
-            Row::Committed { payload } => Answer::Commit {
+    /// Lets a row have been made so much earlier.
+    pub fn make_older(&self, id: Uuid, by_ms: u64) {
+        if let Some(row) = lock(&self.rows).get_mut(&id) {
+            row.created_at_ms = row.created_at_ms.saturating_sub(by_ms);
+        }
+    }
+
+    fn decide(&self, id: Uuid, producer_group: &str) -> Answer {
+        let mut rows = lock(&self.rows);
+        let row = rows
+            .entry(id)
+            .or_insert_with(|| row(producer_group, Decision::RolledBack));
+        match &row.decision {
+            Decision::RolledBack => Answer::Rollback,
+            Decision::Committed { payload } => Answer::Commit {
                 payload: payload.clone(),
             },
-            Row::Held { .. } => Answer::from(Undecided::Locked {
+            Decision::Held { .. } => Answer::from(Undecided::Locked {
                 database: DATABASE.to_owned(),
                 limit_ms: 0,
             }),
@@ -65,12 +89,60 @@ impl FakeFence {
 }
 
 impl FenceChecker for FakeFence {
-    fn check<'a>(
-        &'a self,
-        transaction_id: Uuid,
-        _producer_group: &'a str,
-    ) -> BoxFuture<'a, Answer> {
-        ready(self.decide(transaction_id)).boxed()
+    fn check<'a>(&'a self, transaction_id: Uuid, producer_group: &'a str) -> BoxFuture<'a, Answer> {
+        ready(self.decide(transaction_id, producer_group)).boxed()
+    }
+}
+
+impl FenceStore for FakeFence {
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn FenceRows>, Undecided>> {
+        ready(Ok(Box::new(self.clone()) as Box<dyn FenceRows>)).boxed()
+    }
+}
+
+impl FenceRows for FakeFence {
+    fn oldest<'a>(
+        &'a mut self,
+        wanted: OldRows<'a>,
+        except: &'a [Uuid],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Uuid>, Undecided>> {
+        let rows = lock(&self.rows);
+        let mut old: Vec<(u64, Uuid)> = rows
+            .iter()
+            .filter(|(id, row)| row.is_among(wanted) && !except.contains(id))
+            .map(|(id, row)| (row.created_at_ms, *id))
+            .collect();
+        old.sort_unstable();
+        ready(Ok(old.into_iter().take(limit).map(|(_, id)| id).collect())).boxed()
+    }
+
+    fn delete<'a>(
+        &'a mut self,
+        wanted: OldRows<'a>,
+        ids: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<u64, Undecided>> {
+        let mut rows = lock(&self.rows);
+        let before = rows.len();
+        rows.retain(|id, row| !(ids.contains(id) && row.is_among(wanted)));
+        ready(Ok((before - rows.len()) as u64)).boxed()
+    }
+}
+
+impl Row {
+    /// What a running transaction wrote is invisible to everybody else.
+    fn is_among(&self, wanted: OldRows<'_>) -> bool {
+        !matches!(self.decision, Decision::Held { .. })
+            && self.producer_group == wanted.producer_group
+            && self.created_at_ms < now_ms().saturating_sub(wanted.age_ms_min)
+    }
+}
+
+fn row(producer_group: &str, decision: Decision) -> Row {
+    Row {
+        producer_group: producer_group.to_owned(),
+        created_at_ms: now_ms(),
+        decision,
     }
 }
 
@@ -85,9 +157,9 @@ impl FakeTransaction {
     /// Makes its row visible.
     pub fn commit(self) {
         if let Some(row) = lock(&self.fence.rows).get_mut(&self.id)
-            && let Row::Held { payload } = row
+            && let Decision::Held { payload } = &mut row.decision
         {
-            *row = Row::Committed {
+            row.decision = Decision::Committed {
                 payload: payload.take(),
             };
         }
@@ -97,7 +169,8 @@ impl FakeTransaction {
 impl Drop for FakeTransaction {
     fn drop(&mut self) {
         let mut rows = lock(&self.fence.rows);
-        if matches!(rows.get(&self.id), Some(Row::Held { .. })) {
+        let decision = rows.get(&self.id).map(|row| &row.decision);
+        if matches!(decision, Some(Decision::Held { .. })) {
             rows.remove(&self.id);
         }
     }

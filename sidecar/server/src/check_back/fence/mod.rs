@@ -16,9 +16,13 @@
 //! database's own durable commit even where the application's default is weaker. The
 //! application must do the same in its local transactions: a commit that the database
 //! forgets in a power failure was told to the consumers nevertheless.
+//!
+//! Rows are kept for days and deleted when nobody can ask about them any more; see
+//! [`collect`](super::collect).
 
 mod fake;
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::sync::Arc;
@@ -29,6 +33,7 @@ use uuid::Uuid;
 use super::Answer;
 pub use fake::{FakeFence, FakeTransaction, Taken};
 pub use postgres::{PostgresFence, PostgresOptions};
+pub use rows::{FenceRows, FenceStore, OldRows, store_for_url};
 pub use sqlite::{SqliteFence, SqliteOptions};
 
 /// Asks one database how local transactions ended.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use outrigger_log::Log;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{CallbackHub, Error, LastChecks, Options, TransactionLog, checkers::Checkers};
+use super::{
+    CallbackHub, Collector, Error, LastChecks, Options, TransactionLog, checkers::Checkers,
+};
 use driver::Driver;
 
 /// Check-back at work.
@@ -18,6 +20,7 @@ pub struct CheckBack {
     callbacks: CallbackHub,
     last_checks: LastChecks,
     driver: JoinHandle<()>,
+    collector: JoinHandle<()>,
 }
 
 impl CheckBack {
@@ -33,8 +36,9 @@ impl CheckBack {
 
     /// Waits until it has stopped.
     pub async fn stopped(self) {
-        // It only ends when it is told to.
+        // They only end when they are told to.
         let _ = self.driver.await;
+        let _ = self.collector.await;
     }
 }
 
@@ -68,19 +72,28 @@ pub fn start_over<L: TransactionLog>(
     let callbacks = CallbackHub::new(options.callback.clone());
     let last_checks = LastChecks::new(options.last_checks_max);
     let checkers = Checkers::new(&options, callbacks.clone())?;
+    let collector = Collector::new(Arc::clone(&log), &options)?;
     let driver = Driver::new(log, options, checkers, last_checks.clone());
-    let (hub, mut stopping) = (callbacks.clone(), stopping);
+    // A task of its own: no check waits for it.
+    let collector = tokio::spawn(until(stopping.clone(), collector.run()));
+    let hub = callbacks.clone();
     let driver = tokio::spawn(async move {
-        tokio::select! {
-            () = driver.run() => {}
-            // An error means that nobody is left who could say it.
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-        }
+        until(stopping, driver.run()).await;
         hub.close();
     });
     Ok(CheckBack {
         callbacks,
         last_checks,
         driver,
+        collector,
     })
+}
+
+/// Drops the work when it is told to stop.
+async fn until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        // An error means that nobody is left who could say it.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
 }

@@ -219,14 +219,14 @@ async fn every_transaction_gets_the_verdict_of_its_local_transaction() {
             0 => {
                 running
                     .fence
-                    .begin(uuid(id), Some(payload.clone()))
+                    .begin(uuid(id), GROUP, Some(payload.clone()))
                     .unwrap()
                     .commit();
                 (Verdict::Commit, Some(payload))
             }
             1 => (Verdict::Rollback, None),
             _ => {
-                held.push(running.fence.begin(uuid(id), None).unwrap());
+                held.push(running.fence.begin(uuid(id), GROUP, None).unwrap());
                 (Verdict::Commit, None)
             }
         };
@@ -273,7 +273,7 @@ async fn a_database_that_is_down_delays_nobody_else() {
 async fn what_stays_unknown_is_parked_and_asked_again_when_resumed() {
     let running = start();
     let id = running.log.prepare(GROUP, false);
-    let local = running.fence.begin(uuid(id), None).unwrap();
+    let local = running.fence.begin(uuid(id), GROUP, None).unwrap();
     eventually("parked", || running.log.parked(id)).await;
     assert_eq!(running.log.verdict(id), None);
     assert!(running.last_checks.of(id).is_some());
@@ -289,7 +289,7 @@ async fn what_stays_unknown_is_parked_and_asked_again_when_resumed() {
 async fn a_commit_without_the_body_it_needs_is_parked_with_the_reason() {
     let running = start();
     let id = running.log.prepare(GROUP, true);
-    running.fence.begin(uuid(id), None).unwrap().commit();
+    running.fence.begin(uuid(id), GROUP, None).unwrap().commit();
     eventually("parked", || running.log.parked(id)).await;
     assert_eq!(running.log.verdict(id), None);
     let why = running.last_checks.of(id).unwrap();
@@ -307,5 +307,5 @@ async fn what_the_application_resolved_is_not_asked_about() {
         .unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     // A check would have left a row.
-    assert!(running.fence.begin(uuid(id), None).is_ok());
+    assert!(running.fence.begin(uuid(id), GROUP, None).is_ok());
 }

@@ -3,6 +3,7 @@
 mod failure;
 mod lane;
 mod options;
+mod rows;
 mod session;
 
 use std::{

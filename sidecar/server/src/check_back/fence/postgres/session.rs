@@ -116,7 +116,11 @@ impl Session {
         }
     }
 
-    fn failure(&self, error: &tokio_postgres::Error) -> Undecided {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn failure(&self, error: &tokio_postgres::Error) -> Undecided {
         let failure = failure::on_statement(&self.options, self.lock_timeout_ms, error);
         // A missing table or a server that became read-only may be mended later on, but a
         // prepared statement, or this connection, may never notice.

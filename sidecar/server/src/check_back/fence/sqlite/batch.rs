@@ -97,7 +97,7 @@ async fn read(
 }
 
 /// Strings and pairs of strings: nothing in there that JSON could refuse.
-fn json(value: &impl serde::Serialize) -> String {
+pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 

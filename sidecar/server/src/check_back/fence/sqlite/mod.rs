@@ -4,6 +4,7 @@ mod batch;
 mod database;
 mod failure;
 mod options;
+mod rows;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};

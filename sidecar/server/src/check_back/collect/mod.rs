@@ -1,0 +1,239 @@
+//! Deletes fence rows that nobody can ask about any more, so that the application's table
+//! does not grow for ever.
+//!
+//! A row that is missing reads as "never committed": the next check of its transaction
+//! would decide on rollback, against a local transaction that may have committed. So a row
+//! is deleted only when all of this holds:
+//!
+//! - It is of a producer group that this sidecar checks against this database.
+//! - It is older than the retention, which is longer than the log remembers verdicts: a
+//!   repeated Prepare or resolve of that time meets the recorded verdict or the row. Both
+//!   ages are measured by the database's clock, so a sidecar whose clock is wrong deletes
+//!   nothing early.
+//! - It is older, by a margin, than the oldest transaction of its group that waits for its
+//!   verdict, parked ones included. This keeps whole stretches of rows out of the search.
+//! - The log does not wait for a verdict of this very transaction. This holds whatever any
+//!   clock has done since the row was made.
+//!
+//! The log in question is this sidecar's. Where several sidecars with logs of their own
+//! check the same producer group against the same database, none of them knows what the
+//! others wait for, and the retention alone protects those rows: it has to be longer than
+//! any of them leaves a transaction undecided, the time it is switched off included.
+//!
+//! It works on a connection of its own, in small batches with pauses, and gives up for this
+//! round at the first error.
+
+mod options;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use metrics::counter;
+use outrigger_log::TransactionId;
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    Error, Mode, Options, TransactionLog, Undecided,
+    fence::{self, FenceRows, FenceStore, OldRows},
+};
+use crate::clock::now_ms;
+pub use options::CollectOptions;
+
+/// Deletes old rows of all producer groups with a fence, again and again.
+pub struct Collector<L> {
+    log: Arc<L>,
+    options: CollectOptions,
+    groups: Vec<(String, Arc<dyn FenceStore>)>,
+}
+
+impl<L: TransactionLog> Collector<L> {
+    /// For the producer groups that are named in the options.
+    ///
+    /// # Errors
+    ///
+    /// When the database of a group cannot be used.
+    pub fn new(log: Arc<L>, options: &Options) -> Result<Self, Error> {
+        let mut groups = Vec::new();
+        for (name, group) in &options.groups {
+            if let Mode::Table { database } = &group.mode {
+                let store = fence::store_for_url(database).map_err(|source| Error::Database {
+                    producer_group: name.clone(),
+                    source,
+                })?;
+                groups.push((name.clone(), store));
+            }
+        }
+        Ok(Self {
+            log,
+            options: options.collect.clone(),
+            groups,
+        })
+    }
+
+    /// Replaces the databases: these groups, and where their rows are.
+    #[must_use]
+    pub fn over(mut self, groups: Vec<(String, Arc<dyn FenceStore>)>) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Ends only when there is nothing to do ever.
+    pub async fn run(self) {
+        while !self.groups.is_empty() {
+            sleep(Duration::from_millis(self.options.interval_ms)).await;
+            self.round().await;
+        }
+    }
+
+    /// Deletes what is old by now; tells how many rows.
+    pub async fn round(&self) -> u64 {
+        let Some(oldest) = self.oldest_waiting().await else {
+            return 0;
+        };
+        let mut deleted = 0;
+        for (group, store) in &self.groups {
+            let rows = OldRows {
+                producer_group: group,
+                age_ms_min: self.age_ms_min(oldest.get(group.as_str()).copied()),
+            };
+            let mut of_group = 0;
+            if let Err(error) = self.collect(&**store, rows, &mut of_group).await {
+                tracing::warn!(
+                    producer_group = group,
+                    %error,
+                    retry_ms = self.options.interval_ms,
+                    "old fence rows could not be deleted"
+                );
+            }
+            if of_group > 0 {
+                tracing::info!(
+                    producer_group = group,
+                    rows = of_group,
+                    "old fence rows deleted"
+                );
+            }
+            deleted += of_group;
+        }
+        deleted
+    }
+
+    /// Ages instead of instants: the database's clock and the log's need not agree.
+    fn age_ms_min(&self, oldest_prepared_at_ms: Option<u64>) -> u64 {
+        let waiting_ms = oldest_prepared_at_ms.map_or(0, |at_ms| {
+            let age_ms = now_ms().saturating_sub(at_ms);
+            age_ms.saturating_add(self.options.margin_ms)
+        });
+        self.options.retention_ms.max(waiting_ms)
+    }
+
+    async fn collect(
+        &self,
+        store: &dyn FenceStore,
+        rows: OldRows<'_>,
+        deleted: &mut u64,
+    ) -> Result<(), Undecided> {
+        let batch_max = self.options.batch_rows_max.max(1);
+        let mut connection = self.limited(rows, store.open()).await?;
+        let mut kept: Vec<Uuid> = Vec::new();
+        // More rows that look too old than this are a matter of a wrong clock.
+        while kept.len() < batch_max {
+            let oldest = connection.oldest(rows, &kept, batch_max);
+            let found = self.limited(rows, oldest).await?;
+            let found_all = found.len() < batch_max;
+            let Some(waiting) = self.waiting_among(&found).await else {
+                break;
+            };
+            let free: Vec<Uuid> = found
+                .into_iter()
+                .filter(|id| !waiting.contains(id))
+                .collect();
+            kept.extend(waiting);
+            let gone = self.delete(&mut *connection, rows, &free).await?;
+            *deleted += gone;
+            if found_all || (gone == 0 && !free.is_empty()) {
+                break;
+            }
+            sleep(Duration::from_millis(self.options.batch_pause_ms)).await;
+        }
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        connection: &mut dyn FenceRows,
+        rows: OldRows<'_>,
+        ids: &[Uuid],
+    ) -> Result<u64, Undecided> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let deleted = self.limited(rows, connection.delete(rows, ids)).await?;
+        counter!("outrigger_fence_rows_deleted_total").increment(deleted);
+        Ok(deleted)
+    }
+
+    /// A network that swallows packets sends no error.
+    async fn limited<T>(
+        &self,
+        rows: OldRows<'_>,
+        step: impl Future<Output = Result<T, Undecided>>,
+    ) -> Result<T, Undecided> {
+        let limit_ms = self.options.step_timeout_ms;
+        timeout(Duration::from_millis(limit_ms), step)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(Undecided::TimedOut {
+                    target: format!("the database of {}", rows.producer_group),
+                    limit_ms,
+                })
+            })
+    }
+
+    /// When the oldest waiting transaction of each group was prepared.
+    async fn oldest_waiting(&self) -> Option<BTreeMap<Arc<str>, u64>> {
+        let log = Arc::clone(&self.log);
+        let page_max = self.options.page_transactions_max.max(1);
+        let looking = move || {
+            let mut oldest = BTreeMap::new();
+            let mut after = 0;
+            loop {
+                let page = log.waiting(after, u64::MAX, page_max);
+                for transaction in &page {
+                    after = transaction.sequence;
+                    oldest
+                        .entry(Arc::clone(&transaction.producer_group))
+                        .or_insert(transaction.prepared_at_ms);
+                }
+                if page.len() < page_max {
+                    return oldest;
+                }
+            }
+        };
+        done(spawn_blocking(looking).await)
+    }
+
+    /// Those that wait for their verdict. May read from the disk.
+    async fn waiting_among(&self, ids: &[Uuid]) -> Option<BTreeSet<Uuid>> {
+        let (log, ids) = (Arc::clone(&self.log), ids.to_vec());
+        let looking = move || {
+            ids.into_iter()
+                .filter(|id| log.find(TransactionId(id.as_u128())).is_some())
+                .collect()
+        };
+        done(spawn_blocking(looking).await)
+    }
+}
+
+/// Without the log's answer nothing is deleted.
+fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
+    looked
+        .inspect_err(|error| tracing::error!(%error, "the log could not be looked through"))
+        .ok()
+}
