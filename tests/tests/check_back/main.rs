@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::future::join_all;
-use outrigger::check_back::{self, CheckBack, GroupOptions, Mode};
+use outrigger::check_back::{self, CheckBack, CollectOptions, GroupOptions, Mode};
 use outrigger_core::half_message::State;
 use outrigger_log::{Command, Log, NewMessage, Outcome, TopicId, Transaction, TransactionId};
 use outrigger_proto::stored;
@@ -58,6 +58,10 @@ impl Sidecar {
         let options = check_back::Options {
             groups: BTreeMap::from([(GROUP.to_owned(), group)]),
             patrol_interval_ms: 100,
+            collect: CollectOptions {
+                interval_ms: 100,
+                ..CollectOptions::default()
+            },
             ..check_back::Options::default()
         };
         let (stop, stopping) = watch::channel(false);
@@ -299,6 +303,55 @@ async fn a_parked_transaction_tells_why_and_goes_on_when_resumed() -> anyhow::Re
         sidecar.delivered()?,
         BTreeMap::from([(id.to_string(), Bytes::from("mended"))])
     );
+    sidecar.stop().await?;
+    Ok(())
+}
+
+/// The rows look old enough to go; the log alone knows which of them is still needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_fence_row_goes_as_soon_as_its_transaction_has_its_verdict() -> anyhow::Result<()> {
+    const ROUNDS_MS: u64 = 500;
+    let application = tempfile::tempdir()?;
+    let (pool, url) = sqlite(&application).await?;
+    let sidecar = Sidecar::start(&url).await?;
+    let id = sidecar.prepare(false).await?;
+    let transaction_id = TransactionId(id.as_u128());
+    let park = Command::Park { id: transaction_id };
+    sidecar.log.submit(vec![park])?.await?;
+    let forgotten = Uuid::now_v7();
+    let mut rows = pool.begin().await?;
+    for id in [id, forgotten] {
+        sqlx::query("INSERT INTO outrigger_transaction VALUES ($1, 'commit', $2, NULL, 0)")
+            .bind(id.to_string())
+            .bind(GROUP)
+            .execute(&mut *rows)
+            .await?;
+    }
+    rows.commit().await?;
+    let left = async || -> anyhow::Result<Vec<String>> {
+        let ids = sqlx::query_scalar("SELECT id FROM outrigger_transaction");
+        Ok(ids.fetch_all(&pool).await?)
+    };
+    let until_left = async |expected: &[String]| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while left().await? != expected {
+            anyhow::ensure!(Instant::now() < deadline, "{:?}", left().await?);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    };
+    until_left(&[id.to_string()]).await?;
+    tokio::time::sleep(Duration::from_millis(ROUNDS_MS)).await;
+    until_left(&[id.to_string()]).await?;
+
+    let resume = Command::Resume {
+        id: transaction_id,
+        reason: "the application is back".to_owned(),
+    };
+    sidecar.log.submit(vec![resume])?.await?;
+    sidecar.until(id, State::Committed).await?;
+    until_left(&[]).await?;
+    assert!(sidecar.delivered()?.contains_key(&id.to_string()));
     sidecar.stop().await?;
     Ok(())
 }

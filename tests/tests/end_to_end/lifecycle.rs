@@ -126,6 +126,13 @@ fn what_cannot_be_right_is_refused_by_name() {
         ),
         (
             refusal(
+                &with("[check_back]\nfence_retention_ms = 86400000\n"),
+                local,
+            ),
+            vec!["check_back.fence_retention_ms", "86400000", "90000000"],
+        ),
+        (
+            refusal(
                 &with("[producer_groups.orders]\ncheck_back = \"table\"\n"),
                 local,
             ),

@@ -11,12 +11,13 @@ use super::{
     options::SqliteOptions,
 };
 
-// The same expression as the column's default.
+// The same expression as the column's default. The plus signs keep the deletion on the primary
+// key: the index on ages would lead it through every old row, with the database locked.
 const OLDEST: &str = "SELECT id FROM outrigger_transaction WHERE producer_group = ?1 \
      AND created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?2 \
      AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY created_at LIMIT ?4";
-const DELETE: &str = "DELETE FROM outrigger_transaction WHERE producer_group = ?1 \
-     AND created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?2 \
+const DELETE: &str = "DELETE FROM outrigger_transaction WHERE +producer_group = ?1 \
+     AND +created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?2 \
      AND id IN (SELECT value FROM json_each(?3))";
 
 /// An open database file.
