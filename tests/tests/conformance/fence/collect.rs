@@ -28,8 +28,9 @@ struct WaitingLog(BTreeMap<u64, WaitingTransaction>);
 impl WaitingLog {
     /// Must be told the oldest first, as a log is.
     fn prepare(&mut self, id: Uuid, producer_group: &str, age_ms: u64, parked: bool) {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-        let at_ms = now.as_millis() as u64 - age_ms;
+        let now_ms = SystemTime::UNIX_EPOCH.elapsed();
+        let now_ms = now_ms.map_or(0, |now| now.as_millis() as u64);
+        let at_ms = now_ms.saturating_sub(age_ms);
         let sequence = self.0.len() as u64 + 1;
         let transaction = WaitingTransaction {
             sequence,
