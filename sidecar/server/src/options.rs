@@ -9,6 +9,10 @@ use crate::{
     delivery, guards,
 };
 
+/// A verdict is remembered for so much longer than a fence row is kept: a Prepare that is
+/// repeated must not be taken for a new one while its row still says commit.
+const FENCE_MARGIN_MS: u64 = 86_400_000;
+
 /// Of the log store.
 pub(crate) fn log(config: &Config) -> log::Options {
     log::Options {
@@ -16,6 +20,7 @@ pub(crate) fn log(config: &Config) -> log::Options {
         in_flight_bytes_max: config.log.in_flight_bytes_max,
         tail_cache_bytes_max: config.log.tail_cache_bytes_max,
         unresolved_transactions_max: config.log.unresolved_transactions_max,
+        resolved_retention_ms: config.check_back.fence_retention_ms + FENCE_MARGIN_MS,
         ..log::Options::new(&config.data)
     }
 }

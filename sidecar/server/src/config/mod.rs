@@ -182,8 +182,8 @@ pub struct CheckBackConfig {
     pub park_after_ms: u64,
     /// Questions under way at once, for each database or group of applications.
     pub parallel_max: u32,
-    /// How long a row of a fence table stays at least. Longer than the log remembers a verdict,
-    /// 24 hours.
+    /// How long a row of a fence table stays at least. The log remembers verdicts for a day
+    /// longer.
     pub fence_retention_ms: u64,
 }
 

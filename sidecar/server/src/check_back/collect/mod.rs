@@ -6,10 +6,11 @@
 //! is deleted only when all of this holds:
 //!
 //! - It is of a producer group that this sidecar checks against this database.
-//! - It is older than the retention, which is longer than the log remembers verdicts: a
-//!   repeated Prepare or resolve of that time meets the recorded verdict or the row. Both
-//!   ages are measured by the database's clock, so a sidecar whose clock is wrong deletes
-//!   nothing early.
+//! - It is older than the retention: the time in which a local transaction may begin after
+//!   its Prepare. The log remembers verdicts for longer than that, so a repeated Prepare
+//!   meets its verdict for as long as the row is sure to be there; were it taken for a new
+//!   one, the row would commit it a second time. Ages are measured by the database's clock,
+//!   so a sidecar whose clock is wrong deletes nothing early.
 //! - It is older, by a margin, than the oldest transaction of its group that waits for its
 //!   verdict, parked ones included. This keeps whole stretches of rows out of the search.
 //! - The log does not wait for a verdict of this very transaction. This holds whatever any
