@@ -1,20 +1,26 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use uuid::Uuid;
 
 use super::{
-    Answer, CallbackHub, Error, GroupOptions, Mode, Options, Question, TransactionLog,
+    Answer, CallbackHub, Error, GroupOptions, Mode, Options, Question, TransactionLog, Undecided,
     WaitingTransaction,
     fence::{self, FenceChecker},
 };
+use crate::clock::now_ms;
 
 /// Who is to be asked for each producer group.
 pub(super) struct Checkers {
     groups: BTreeMap<String, Group>,
     default: Group,
     callbacks: CallbackHub,
+    fence_retention_ms: u64,
 }
+
+/// Clocks of sidecars and databases may differ by so much before a transaction is taken for
+/// younger than its fence row.
+const CLOCK_MARGIN_MS: u64 = 3_600_000;
 
 struct Group {
     options: GroupOptions,
@@ -50,6 +56,7 @@ impl Checkers {
             groups,
             default,
             callbacks,
+            fence_retention_ms: options.collect.retention_ms,
         })
     }
 
@@ -80,6 +87,9 @@ impl Checkers {
     ) -> BoxFuture<'static, Answer> {
         let transaction_id = Uuid::from_u128(transaction.id.0);
         if let Some((_, fence)) = &self.group(&transaction.producer_group).fence {
+            if let Some(too_old) = self.too_old(&transaction) {
+                return ready(too_old.into()).boxed();
+            }
             let fence = Arc::clone(fence);
             return async move {
                 fence
@@ -99,6 +109,19 @@ impl Checkers {
             callbacks.ask(&transaction.producer_group, question).await
         }
         .boxed()
+    }
+
+    /// Sidecars with logs of their own do not know what the others wait for, so one of them
+    /// may have deleted the row of a transaction that another one has kept undecided.
+    fn too_old(&self, transaction: &WaitingTransaction) -> Option<Undecided> {
+        let age_ms = now_ms().saturating_sub(transaction.prepared_at_ms);
+        let retention_ms = self.fence_retention_ms;
+        (age_ms >= retention_ms.saturating_sub(CLOCK_MARGIN_MS)).then_some(
+            Undecided::OlderThanFence {
+                age_ms,
+                retention_ms,
+            },
+        )
     }
 
     /// Checks a group against a fence that is there already.
@@ -130,4 +153,39 @@ fn shared(
     let made = (target, fence::for_url(url)?);
     databases.insert(url.to_owned(), made.clone());
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_log::TransactionId;
+
+    use super::*;
+    use crate::check_back::CallbackOptions;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    #[test]
+    fn what_is_as_old_as_its_fence_row_may_be_is_not_decided_by_its_absence() {
+        let hub = CallbackHub::new(CallbackOptions::default());
+        let options = Options::default();
+        let checkers = Checkers::new(&options, hub).expect("no database to refuse");
+        let prepared = |age_ms: u64| WaitingTransaction {
+            sequence: 1,
+            id: TransactionId(1),
+            producer_group: "orders".into(),
+            prepared_at_ms: now_ms() - age_ms,
+            waiting_since_ms: now_ms() - age_ms,
+            parked: false,
+        };
+        let retention_ms = options.collect.retention_ms;
+        assert_eq!(
+            checkers.too_old(&prepared(retention_ms - 2 * HOUR_MS)),
+            None
+        );
+        let why = checkers.too_old(&prepared(retention_ms));
+        assert!(
+            matches!(why, Some(Undecided::OlderThanFence { .. })),
+            "{why:?}"
+        );
+    }
 }

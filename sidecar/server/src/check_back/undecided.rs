@@ -45,6 +45,17 @@ pub enum Undecided {
         /// What stands there.
         value: String,
     },
+    /// The transaction is so old that its fence row may have been deleted, by this sidecar or
+    /// by another one of the group: an absent row proves nothing any more.
+    #[error(
+        "prepared {age_ms} ms ago, and fence rows are kept for {retention_ms} ms: decide it by hand"
+    )]
+    OlderThanFence {
+        /// How long ago it was prepared.
+        age_ms: u64,
+        /// How long fence rows are kept.
+        retention_ms: u64,
+    },
     /// The application answered that it does not know.
     #[error("producer group {producer_group} answered that it does not know yet")]
     ApplicationUnsure {
@@ -113,6 +124,7 @@ impl Undecided {
             | Self::ConnectionLost { .. }
             | Self::Statement { .. }
             | Self::BadDecision { .. }
+            | Self::OlderThanFence { .. }
             | Self::ApplicationUnsure { .. }
             | Self::ReplicasBusy { .. } => false,
             Self::Connect { .. }

@@ -18,8 +18,8 @@
 //!
 //! The log in question is this sidecar's. Where several sidecars with logs of their own
 //! check the same producer group against the same database, none of them knows what the
-//! others wait for, and the retention alone protects those rows: it has to be longer than
-//! any of them leaves a transaction undecided, the time it is switched off included.
+//! others wait for. So a check does not ask the fence about a transaction that is about as
+//! old as the retention: it is left to a person.
 //!
 //! It works on a connection of its own, in small batches with pauses, and gives up for this
 //! round at the first error.
