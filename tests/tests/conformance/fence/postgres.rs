@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use outrigger::check_back::{
     Answer, Undecided,
-    fence::{self, FenceChecker, FenceStore},
+    fence::{self, FenceChecker, FenceStore, PostgresFence, PostgresOptions},
 };
 use outrigger_tests::servers::{Durability, Postgres, fresh_database};
 use sqlx::{PgPool, Transaction, postgres::PgPoolOptions};
@@ -99,40 +99,55 @@ conformance!(PostgresApplication);
 async fn stuck_transactions_do_not_hold_up_a_thousand_others() -> anyhow::Result<()> {
     const OTHERS: usize = 1_000;
     const STUCK: usize = 8;
-    const EXTRA_MS_MAX: u128 = 150;
+    const FOR_EVER_MS: u64 = 120_000;
     let application = PostgresApplication::start().await?;
-    let sidecar = application.sidecar()?;
-    let others = || join_all((0..OTHERS).map(|_| sidecar.check(Uuid::now_v7(), PRODUCER_GROUP)));
-    others().await;
-    let started = Instant::now();
-    others().await;
-    let alone = started.elapsed();
-
-    let stuck: Vec<Uuid> = (0..STUCK).map(|_| Uuid::now_v7()).collect();
+    // Whoever waits for a stuck transaction waits for the whole test.
+    let mut options = PostgresOptions::new(&application.url)?;
+    options.lock_timeout_ms = FOR_EVER_MS;
+    options.statement_timeout_ms = 2 * FOR_EVER_MS;
+    options.answer_timeout_ms = 2 * FOR_EVER_MS;
+    let sidecar = Arc::new(PostgresFence::new(options));
     let mut held = Vec::new();
-    for id in &stuck {
-        held.push(application.begun(*id).await?);
+    let mut asked = Vec::new();
+    for id in (0..STUCK).map(|_| Uuid::now_v7()) {
+        held.push(application.begun(id).await?);
+        let sidecar = Arc::clone(&sidecar);
+        asked.push(tokio::spawn(async move {
+            sidecar.check(id, PRODUCER_GROUP).await
+        }));
     }
-    let started = Instant::now();
-    let asked = join_all(stuck.iter().map(|id| sidecar.check(*id, PRODUCER_GROUP)));
-    let (stuck_answers, (answers, beside)) =
-        futures::join!(asked, async { (others().await, started.elapsed()) });
-    assert!(answers.iter().all(|answer| *answer == Answer::Rollback));
-    for answer in stuck_answers {
+    // On a busy machine one of them may wait for PostgreSQL itself, as when the table grows,
+    // and is asked again as check-back would do it.
+    let mut others: Vec<Uuid> = (0..OTHERS).map(|_| Uuid::now_v7()).collect();
+    let deadline = Instant::now() + Duration::from_millis(FOR_EVER_MS / 2);
+    while !others.is_empty() {
         assert!(
-            matches!(
-                answer,
-                Answer::Unknown {
-                    why: Undecided::Locked { .. }
-                }
-            ),
-            "{answer:?}"
+            Instant::now() < deadline,
+            "{} are not decided",
+            others.len()
         );
+        let checks = others.iter().map(|id| sidecar.check(*id, PRODUCER_GROUP));
+        let mut answers = join_all(checks).await.into_iter();
+        others.retain(|_| answers.next() != Some(Answer::Rollback));
     }
     assert!(
-        beside.as_millis() <= alone.as_millis() + EXTRA_MS_MAX,
-        "{OTHERS} checks took {alone:?} alone and {beside:?} beside {STUCK} stuck ones"
+        asked.iter().any(|check| !check.is_finished()),
+        "nobody waits any more, so this proves nothing"
     );
+    for transaction in held {
+        transaction.commit().await?;
+    }
+    for check in asked {
+        let answer = check.await?;
+        let waited = answer == Answer::Commit { payload: None };
+        let no_patience_left = matches!(
+            answer,
+            Answer::Unknown {
+                why: Undecided::Locked { .. }
+            }
+        );
+        assert!(waited || no_patience_left, "{answer:?}");
+    }
     Ok(())
 }
 
