@@ -16,6 +16,11 @@ pub mod stored {
     include!(concat!(env!("OUT_DIR"), "/stored/outrigger.v1.rs"));
 }
 
+/// The protocol `outrigger.cluster.v1`, between nodes and for their operators.
+pub mod cluster {
+    include!(concat!(env!("OUT_DIR"), "/typed/outrigger.cluster.v1.rs"));
+}
+
 /// The compiled descriptors of all files, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/outrigger.v1.bin"));
