@@ -1,4 +1,5 @@
 //! What the tests of all crates share.
 
+pub mod checker;
 pub mod servers;
 pub mod sidecar;
