@@ -1,15 +1,21 @@
 //! The data directory: who uses it, and whose it is.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::cluster::Identity;
+
 const LOCK: &str = "LOCK";
-const IDENTITY: &str = "identity";
-const FORMAT: &str = "outrigger-data 1";
+/// Where the write-ahead log is.
+const WAL: &str = "wal";
+/// Where what follows from it is.
+const DERIVED: &str = "derived";
+/// What is set aside together when the log is damaged.
+pub(crate) const SET_ASIDE: [&str; 2] = [WAL, DERIVED];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +54,21 @@ pub enum DirectoryError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The node was not taken into a cluster yet.
+    #[error("the node of {path} waits to be taken into a cluster")]
+    Waiting {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The log was damaged and is set aside.
+    #[error(
+        "the log of {path} was damaged and is set aside; its cluster has to take the node back, \
+         or another node has to replace it"
+    )]
+    Repairing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file system failed.
     #[error("{action} {path} failed: {source}")]
     Io {
@@ -66,42 +87,45 @@ pub(crate) struct Directory {
     path: PathBuf,
     cluster_id: String,
     node_id: u64,
+    instance: u128,
     lock: File,
 }
 
 impl Directory {
     /// Takes a directory, making it and the directories inside when they do not exist. A new
-    /// one becomes the node's, in the cluster asked for, or in one of its own.
+    /// one becomes the node's, in the cluster asked for. Without one, a node that is `one_of`
+    /// several has to be taken into one first, any other makes one of its own.
     pub(crate) fn open(
         path: &Path,
         cluster_id: Option<&str>,
         node_id: u64,
-        inner: &[&str],
+        one_of: bool,
     ) -> Result<Self, DirectoryError> {
         context("creating", path, std::fs::create_dir_all(path))?;
         let lock = lock(path)?;
+        let mut identity = Identity::read_or_make_locked(path, node_id)?;
+        if identity.repairing {
+            return Err(DirectoryError::Repairing {
+                path: path.to_owned(),
+            });
+        }
+        let cluster_id = match (cluster_id, &identity.cluster_id) {
+            (Some(expected), _) => expected.to_owned(),
+            (None, Some(found)) => found.clone(),
+            (None, None) if one_of => {
+                return Err(DirectoryError::Waiting {
+                    path: path.to_owned(),
+                });
+            }
+            (None, None) => Uuid::new_v4().to_string(),
+        };
+        identity.join(path, &cluster_id)?;
         let mut made = false;
-        for name in inner {
+        for name in SET_ASIDE {
             let inner = path.join(name);
             made |= !inner.is_dir();
             context("creating", &inner, std::fs::create_dir_all(&inner))?;
         }
-        let identity = path.join(IDENTITY);
-        let found = match std::fs::read_to_string(&identity) {
-            Ok(text) => Some(parse(&identity, &text)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return context("reading", &identity, Err(source)),
-        };
-        let (cluster_id, node_id) = match found {
-            None => {
-                let own = || Uuid::new_v4().to_string();
-                let cluster_id = cluster_id.map_or_else(own, str::to_owned);
-                write_identity(path, &cluster_id, node_id)?;
-                made = true;
-                (cluster_id, node_id)
-            }
-            Some(found) => check(path, found, cluster_id, node_id)?,
-        };
         if made {
             sync(path)?;
         }
@@ -109,6 +133,7 @@ impl Directory {
             path: path.to_owned(),
             cluster_id,
             node_id,
+            instance: identity.instance,
             lock,
         })
     }
@@ -117,15 +142,24 @@ impl Directory {
         &self.cluster_id
     }
 
+    pub(crate) fn instance(&self) -> u128 {
+        self.instance
+    }
+
     /// What keeps the directory ours: whoever writes there last must hold it. The system gives
     /// it up when the process ends, however it ends.
     pub(crate) fn into_lock(self) -> File {
         self.lock
     }
 
-    /// A directory inside.
-    pub(crate) fn inner(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    /// Where the write-ahead log is.
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.path.join(WAL)
+    }
+
+    /// Where what follows from it is.
+    pub(crate) fn derived(&self) -> PathBuf {
+        self.path.join(DERIVED)
     }
 
     /// A number by which files know that they belong here.
@@ -134,7 +168,8 @@ impl Directory {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, DirectoryError> {
+/// Takes the directory for this process, until the file is dropped.
+pub(crate) fn lock(directory: &Path) -> Result<File, DirectoryError> {
     let path = directory.join(LOCK);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -148,67 +183,14 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
     }
 }
 
-fn check(
-    path: &Path,
-    (found_cluster, found_node): (String, u64),
-    cluster_id: Option<&str>,
-    node_id: u64,
-) -> Result<(String, u64), DirectoryError> {
-    if let Some(expected) = cluster_id.filter(|expected| *expected != found_cluster) {
-        return Err(DirectoryError::OtherCluster {
-            path: path.to_owned(),
-            found: found_cluster,
-            expected: expected.to_owned(),
-        });
-    }
-    if found_node != node_id {
-        return Err(DirectoryError::OtherNode {
-            path: path.to_owned(),
-            found: found_node,
-            expected: node_id,
-        });
-    }
-    Ok((found_cluster, found_node))
-}
-
-/// Three lines: the format, the cluster, the node.
-fn parse(path: &Path, text: &str) -> Result<(String, u64), DirectoryError> {
-    let damaged = |what| DirectoryError::Identity {
-        path: path.to_owned(),
-        what,
-    };
-    let mut lines = text.lines();
-    if lines.next() != Some(FORMAT) {
-        return Err(damaged("the first line does not name a known format"));
-    }
-    let cluster_id = lines.next().and_then(|line| line.strip_prefix("cluster "));
-    let node_id = lines.next().and_then(|line| line.strip_prefix("node "));
-    let cluster_id = cluster_id.ok_or_else(|| damaged("the cluster is missing"))?;
-    let node_id = node_id
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(|| damaged("the node is missing"))?;
-    Ok((cluster_id.to_owned(), node_id))
-}
-
-/// Written beside its place and renamed, so that it is there whole or not at all.
-fn write_identity(directory: &Path, cluster_id: &str, node_id: u64) -> Result<(), DirectoryError> {
-    let path = directory.join(IDENTITY);
-    let unfinished = directory.join("identity.new");
-    let written = || -> io::Result<()> {
-        let mut file = File::create(&unfinished)?;
-        write!(file, "{FORMAT}\ncluster {cluster_id}\nnode {node_id}\n")?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, &path)
-    };
-    context("writing", &path, written())
-}
-
-fn sync(directory: &Path) -> Result<(), DirectoryError> {
+/// Makes the names in a directory durable.
+pub(crate) fn sync(directory: &Path) -> Result<(), DirectoryError> {
     let synced = File::open(directory).and_then(|opened| opened.sync_all());
     context("syncing", directory, synced)
 }
 
-fn context<T>(
+/// Says what failed, and on what.
+pub(crate) fn context<T>(
     action: &'static str,
     path: &Path,
     result: io::Result<T>,
@@ -228,36 +210,36 @@ mod tests {
     fn a_directory_has_one_user_and_one_owner() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("data");
-        let first = Directory::open(&path, Some("shop"), 1, &["inside"]).unwrap();
-        let error = Directory::open(&path, Some("shop"), 1, &["inside"]).unwrap_err();
+        let first = Directory::open(&path, Some("shop"), 1, false).unwrap();
+        let error = Directory::open(&path, Some("shop"), 1, false).unwrap_err();
         assert!(matches!(error, DirectoryError::InUse { .. }), "{error}");
         drop(first);
-        let error = Directory::open(&path, Some("bank"), 1, &[]).unwrap_err();
+        let error = Directory::open(&path, Some("bank"), 1, false).unwrap_err();
         assert!(
             matches!(error, DirectoryError::OtherCluster { .. }),
             "{error}"
         );
-        let error = Directory::open(&path, None, 2, &[]).unwrap_err();
+        let error = Directory::open(&path, None, 2, false).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherNode { .. }), "{error}");
         assert_eq!(
-            Directory::open(&path, None, 1, &[]).unwrap().cluster_id(),
+            Directory::open(&path, None, 1, false).unwrap().cluster_id(),
             "shop"
         );
-        std::fs::write(path.join(IDENTITY), "something else").unwrap();
-        let error = Directory::open(&path, None, 1, &[]).unwrap_err();
+        std::fs::write(path.join("identity"), "something else").unwrap();
+        let error = Directory::open(&path, None, 1, false).unwrap_err();
         assert!(matches!(error, DirectoryError::Identity { .. }), "{error}");
     }
 
     #[test]
     fn a_directory_without_a_cluster_gets_its_own() {
         let root = tempfile::tempdir().unwrap();
-        let own = Directory::open(root.path(), None, 1, &[])
+        let own = Directory::open(root.path(), None, 1, false)
             .unwrap()
             .cluster_id()
             .to_owned();
         assert!(!own.is_empty());
         assert_eq!(
-            Directory::open(root.path(), Some(&own), 1, &[])
+            Directory::open(root.path(), Some(&own), 1, false)
                 .unwrap()
                 .cluster_id(),
             own

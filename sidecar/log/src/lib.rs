@@ -5,6 +5,8 @@
 //! transactions, consumer groups, guards) follows from the log alone and is rebuilt from it.
 
 mod apply;
+mod blocking;
+pub mod cluster;
 mod codec;
 pub mod command;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod submit;
 mod transaction;
 mod wal;
 
+pub use blocking::Blocking;
 pub use command::{
     Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal,
     StartFrom, TopicId, TransactionId,
@@ -36,6 +39,6 @@ pub use outrigger_core::half_message::Verdict;
 pub use queue_index::{IndexEntry, IndexError};
 pub use raft::NodeError;
 pub use state::{AuditAction, AuditEntry, ConsumerGroup, StateError, Topic};
-pub use submit::{Pending, SubmitError};
+pub use submit::{Pending, SubmitError, WallClock};
 pub use transaction::{Transaction, TransactionMessage, Unresolved};
 pub use wal::{Position, ReadError, Reader, WalOpenError};

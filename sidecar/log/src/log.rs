@@ -10,9 +10,6 @@ use crate::submit::{Pending, SubmitError};
 use crate::wal::disk::Disk;
 use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError};
 
-const WAL: &str = "wal";
-const DERIVED: &str = "derived";
-
 /// Why a log cannot be opened. Whatever the reason, nothing that was acknowledged is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -87,8 +84,9 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the log in a directory, or begins a new one there. Returns when this node leads
-    /// and everything that was acknowledged before has been applied.
+    /// Opens the log in a directory, or begins a new one there. Alone, it returns when this
+    /// node leads and everything that was acknowledged before has been applied. One of several
+    /// returns when it can be contacted: there may be no leader yet.
     ///
     /// # Errors
     ///
@@ -102,11 +100,17 @@ impl Log {
     pub(crate) async fn open_on(options: Options, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         options.check()?;
         let opening = options.clone();
-        let opened = tokio::task::spawn_blocking(move || open_files(&opening, disk));
-        let (cluster_id, wal, state) = opened.await.map_err(|_| OpenError::Interrupted)??;
+        let opened = options.blocking.run(move || open_files(&opening, disk));
+        let opened = opened.await.map_err(|_| OpenError::Interrupted)?;
+        let Files {
+            cluster_id,
+            instance,
+            wal,
+            state,
+        } = opened?;
         let shared = state.shared();
         let reader = wal.reader().clone();
-        let node = Node::start(options.node(), wal, state).await?;
+        let node = Node::start(options.node(instance), wal, state).await?;
         let inner = Inner {
             node,
             node_id: options.node_id,
@@ -169,6 +173,11 @@ impl Log {
         self.inner.node.shutdown().await;
     }
 
+    /// The Raft group.
+    pub(crate) fn node(&self) -> &Node<State> {
+        &self.inner.node
+    }
+
     /// The state, for reading.
     pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
@@ -180,24 +189,30 @@ impl Log {
     }
 }
 
-fn open_files(
-    options: &Options,
-    disk: Arc<dyn Disk>,
-) -> Result<(String, Arc<Wal>, State), OpenError> {
+/// What is in a data directory.
+struct Files {
+    cluster_id: String,
+    instance: u128,
+    wal: Arc<Wal>,
+    state: State,
+}
+
+fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError> {
     let cluster_id = options.cluster_id.as_deref();
-    let directory = Directory::open(
-        &options.data_dir,
-        cluster_id,
-        options.node_id,
-        &[WAL, DERIVED],
-    )?;
-    let path = directory.inner(WAL);
+    let one_of = options.cluster.is_some();
+    let directory = Directory::open(&options.data_dir, cluster_id, options.node_id, one_of)?;
     let wal_options = options.wal(directory.owner());
-    let wal = Wal::open(&path, wal_options, disk, abort_on_fatal())?;
-    let state = State::open(&directory.inner(DERIVED), options.state())?;
+    let wal = Wal::open(&directory.wal(), wal_options, disk, abort_on_fatal())?;
+    let state = State::open(&directory.derived(), options.state())?;
     let cluster_id = directory.cluster_id().to_owned();
+    let instance = directory.instance();
     wal.hold(directory.into_lock());
-    Ok((cluster_id, Arc::new(wal), state))
+    Ok(Files {
+        cluster_id,
+        instance,
+        wal: Arc::new(wal),
+        state,
+    })
 }
 
 /// After a failed write or sync nobody can say what is on disk: only a fresh start, which

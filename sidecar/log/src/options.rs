@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
+use crate::blocking::Blocking;
+use crate::cluster::ClusterOptions;
 use crate::raft::{CheckpointLimits, NodeOptions};
 use crate::state;
-use crate::submit;
+use crate::submit::{self, WallClock};
 use crate::wal::{RECORD_BYTES_MAX, SEGMENT_BYTES_LIMIT, WalOptions};
 
 /// The smallest segment.
@@ -56,6 +58,12 @@ pub struct Options {
     pub topics_max: u32,
     /// Consumer groups.
     pub consumer_groups_max: u32,
+    /// What the node needs to be one of several; `None` is a cluster of this node alone.
+    pub cluster: Option<ClusterOptions>,
+    /// Where the time of day comes from, with which entries are stamped.
+    pub wall_clock: WallClock,
+    /// Where the log does what blocks on the disk.
+    pub blocking: Blocking,
 }
 
 /// An option outside its limits.
@@ -97,6 +105,9 @@ impl Options {
             producer_idle_ms: limits.producer_idle_ms,
             topics_max: limits.topics_max,
             consumer_groups_max: limits.consumer_groups_max,
+            cluster: None,
+            wall_clock: WallClock::default(),
+            blocking: Blocking::default(),
         }
     }
 
@@ -129,9 +140,13 @@ impl Options {
         }
     }
 
-    pub(crate) fn node(&self) -> NodeOptions {
+    pub(crate) fn node(&self, instance: u128) -> NodeOptions {
         NodeOptions {
             node_id: self.node_id,
+            instance,
+            cluster: self.cluster.clone(),
+            wall_clock: self.wall_clock.clone(),
+            blocking: self.blocking,
             submit: submit::Limits {
                 in_flight_bytes_max: self.in_flight_bytes_max,
                 entry_bytes_max: self.entry_bytes_max,

@@ -1,13 +1,15 @@
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::log_store::to_entry_id;
 use super::machine::Driven;
 use super::node::GROUP;
 use crate::apply::{Apply, Checkpoint};
+use crate::blocking::Blocking;
 use crate::wal::Wal;
 
 /// How often it is looked whether a checkpoint should be written.
@@ -34,15 +36,22 @@ pub(crate) struct CheckpointLimits {
 /// Writes derived state, one checkpoint at a time and never ahead of the log.
 pub(crate) struct Checkpointer<A> {
     limits: CheckpointLimits,
+    blocking: Blocking,
     wal: Arc<Wal>,
     driven: Arc<Driven<A>>,
     one_at_a_time: Mutex<()>,
 }
 
 impl<A: Apply> Checkpointer<A> {
-    pub(crate) fn new(limits: CheckpointLimits, wal: Arc<Wal>, driven: Arc<Driven<A>>) -> Self {
+    pub(crate) fn new(
+        limits: CheckpointLimits,
+        blocking: Blocking,
+        wal: Arc<Wal>,
+        driven: Arc<Driven<A>>,
+    ) -> Self {
         Self {
             limits,
+            blocking,
             wal,
             driven,
             one_at_a_time: Mutex::new(()),
@@ -114,7 +123,9 @@ impl<A: Apply> Checkpointer<A> {
             }
             tokio::time::sleep(Duration::from_millis(DURABLE_POLL_MS)).await;
         }
-        let written = tokio::task::spawn_blocking(move || checkpoint.write()).await;
-        written.map_err(io::Error::other).flatten()
+        self.blocking
+            .run(move || checkpoint.write())
+            .await
+            .flatten()
     }
 }

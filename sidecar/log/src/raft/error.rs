@@ -17,6 +17,15 @@ pub enum NodeError {
         /// What the group says.
         reason: String,
     },
+    /// The data directory is that of one node of several.
+    #[error(
+        "the data directory belongs to a cluster of {voters} voters and cannot be served by one \
+         process alone"
+    )]
+    NotAlone {
+        /// How many voters the cluster has.
+        voters: usize,
+    },
     /// Not everything was applied within the time allowed.
     #[error("entries up to {upto} were not applied within {waited_ms} ms")]
     Timeout {

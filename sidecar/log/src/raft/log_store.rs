@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::membership;
 use super::types::{LeaderId, LogId, Proposal, TypeConfig};
+use crate::blocking::Blocking;
 use crate::wal::{self, EntryId, Flushed, Kind, NewEntry, StoredEntry, Wal};
 
 type Entry = openraft::alias::EntryOf<TypeConfig>;
@@ -25,11 +26,16 @@ const READ_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct LogStore {
     wal: Arc<Wal>,
     group: u32,
+    blocking: Blocking,
 }
 
 impl LogStore {
-    pub(crate) fn new(wal: Arc<Wal>, group: u32) -> Self {
-        Self { wal, group }
+    pub(crate) fn new(wal: Arc<Wal>, group: u32, blocking: Blocking) -> Self {
+        Self {
+            wal,
+            group,
+            blocking,
+        }
     }
 
     fn next_index(&self) -> u64 {
@@ -70,9 +76,7 @@ impl LogStore {
             }
             Ok(entries)
         };
-        tokio::task::spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)?
+        self.blocking.run(read).await?
     }
 
     /// The part of the range that the log has, as a first index and one after the last.

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
-use openraft::BasicNode;
 
 use super::types::{Membership, NodeId};
+use crate::cluster::Member;
 
 /// Format version, the first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Nodes had an address only.
+const VERSION_1: u8 = 1;
 
 /// A membership that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MembershipError {
-    #[error("the membership's format version is {0}, known is {VERSION}")]
+    #[error("the membership's format version is {0}, known are {VERSION_1} to {VERSION}")]
     Version(u8),
     #[error("the membership ends inside a field")]
     Truncated,
@@ -23,7 +25,7 @@ pub(crate) enum MembershipError {
     Inconsistent,
 }
 
-/// Version, the voter sets, then every node with its address.
+/// Version, the voter sets, then every node with its addresses and its instance.
 pub(crate) fn encode(membership: &Membership) -> Bytes {
     let mut out = Vec::new();
     out.put_u8(VERSION);
@@ -37,8 +39,11 @@ pub(crate) fn encode(membership: &Membership) -> Bytes {
     out.put_u32_le(nodes.len() as u32);
     for (id, node) in nodes {
         out.put_u64_le(*id);
-        out.put_u32_le(node.addr.len() as u32);
-        out.put_slice(node.addr.as_bytes());
+        for text in [&node.address, &node.edge] {
+            out.put_u32_le(text.len() as u32);
+            out.put_slice(text.as_bytes());
+        }
+        out.put_u128_le(node.instance);
     }
     out.into()
 }
@@ -46,7 +51,7 @@ pub(crate) fn encode(membership: &Membership) -> Bytes {
 /// The reverse of [`encode`].
 pub(crate) fn decode(mut body: &[u8]) -> Result<Membership, MembershipError> {
     let version = body.try_get_u8().map_err(truncated)?;
-    if version != VERSION {
+    if ![VERSION_1, VERSION].contains(&version) {
         return Err(MembershipError::Version(version));
     }
     let mut configs = Vec::new();
@@ -57,21 +62,33 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Membership, MembershipError> {
         }
         configs.push(voters);
     }
-    let mut nodes = BTreeMap::<NodeId, BasicNode>::new();
+    let mut nodes = BTreeMap::<NodeId, Member>::new();
     for _ in 0..body.try_get_u32_le().map_err(truncated)? {
         let id = body.try_get_u64_le().map_err(truncated)?;
-        let length = body.try_get_u32_le().map_err(truncated)? as usize;
-        let (address, rest) = body
-            .split_at_checked(length)
-            .ok_or(MembershipError::Truncated)?;
-        body = rest;
-        let addr = std::str::from_utf8(address).map_err(|_| MembershipError::Address)?;
-        nodes.insert(id, BasicNode::new(addr));
+        let mut member = Member {
+            address: text(&mut body)?,
+            ..Member::default()
+        };
+        if version > VERSION_1 {
+            member.edge = text(&mut body)?;
+            member.instance = body.try_get_u128_le().map_err(truncated)?;
+        }
+        nodes.insert(id, member);
     }
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
     Membership::new(configs, nodes).map_err(|_| MembershipError::Inconsistent)
+}
+
+fn text(body: &mut &[u8]) -> Result<String, MembershipError> {
+    let length = body.try_get_u32_le().map_err(truncated)? as usize;
+    let (text, rest) = body
+        .split_at_checked(length)
+        .ok_or(MembershipError::Truncated)?;
+    *body = rest;
+    let text = std::str::from_utf8(text).map_err(|_| MembershipError::Address)?;
+    Ok(text.to_owned())
 }
 
 fn truncated(_: bytes::TryGetError) -> MembershipError {
@@ -84,9 +101,13 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        let node = |n: u64| (n, BasicNode::new(format!("10.0.0.{n}:7071")));
+        let member = |n: u64| Member {
+            address: format!("10.0.0.{n}:7071"),
+            edge: format!("10.0.0.{n}:7070"),
+            instance: u128::MAX / u128::from(n),
+        };
         let joint = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([3])];
-        let nodes: BTreeMap<_, _> = (1..=4).map(node).collect();
+        let nodes: BTreeMap<_, _> = (1..=4).map(|n| (n, member(n))).collect();
         let membership = Membership::new(joint, nodes).unwrap();
         let body = encode(&membership);
         assert_eq!(decode(&body), Ok(membership));
@@ -97,5 +118,19 @@ mod tests {
             decode(&encode(&Membership::default())),
             Ok(Membership::default())
         );
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let mut body = vec![1, 1, 0, 0, 0, 1, 0, 0, 0];
+        body.extend(7_u64.to_le_bytes());
+        body.extend(1_u32.to_le_bytes());
+        body.extend(7_u64.to_le_bytes());
+        body.extend(9_u32.to_le_bytes());
+        body.extend(b"localhost");
+        let membership = decode(&body).unwrap();
+        assert_eq!(membership.voter_ids().collect::<Vec<_>>(), [7]);
+        let member = membership.get_node(&7).unwrap();
+        assert_eq!((member.address.as_str(), member.instance), ("localhost", 0));
     }
 }

@@ -1,13 +1,16 @@
 //! The Raft group over the write-ahead log.
 
 mod checkpointer;
+mod control;
 mod error;
+mod leadership;
 mod log_store;
 mod machine;
 mod membership;
 mod network;
 mod node;
 mod proposer;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod timer;

@@ -3,10 +3,11 @@ use openraft::network::RPCOption;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, Vote};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Vote};
 
 use super::machine::FloorCheckpoint;
 use super::types::{LeaderId, NodeId, TypeConfig};
+use crate::cluster::Member;
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, FloorCheckpoint>;
 
@@ -31,10 +32,10 @@ impl NoPeer {
 impl RaftNetworkFactory<TypeConfig> for NoPeers {
     type Network = NoPeer;
 
-    async fn new_client(&mut self, target: NodeId, node: &BasicNode) -> NoPeer {
+    async fn new_client(&mut self, target: NodeId, node: &Member) -> NoPeer {
         NoPeer {
             target,
-            address: node.addr.clone(),
+            address: node.address.clone(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
-use tokio::sync::Mutex;
+use openraft::{Config, Raft, SnapshotPolicy};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use super::checkpointer::{CheckpointLimits, Checkpointer};
 use super::error::{NodeError, is_ahead};
+use super::leadership;
 use super::log_store::{LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::NoPeers;
@@ -17,8 +18,10 @@ use super::proposer::Proposer;
 use super::timer;
 use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
+use crate::blocking::Blocking;
+use crate::cluster::{ClusterOptions, Leadership, Member, Start};
 use crate::command::Command;
-use crate::submit::{Batcher, Clock, Limits, Pending, SubmitError};
+use crate::submit::{Batcher, Clock, Limits, Pending, SubmitError, WallClock};
 use crate::wal::Wal;
 
 /// The group that holds everything as long as there is one.
@@ -34,9 +37,13 @@ const RECOVERY_MS_MAX: u64 = 600_000;
 const DRAIN_MS_MAX: u64 = 5_000;
 
 /// What a node keeps to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeOptions {
     pub(crate) node_id: NodeId,
+    pub(crate) instance: u128,
+    pub(crate) cluster: Option<ClusterOptions>,
+    pub(crate) wall_clock: WallClock,
+    pub(crate) blocking: Blocking,
     pub(crate) submit: Limits,
     pub(crate) checkpoint: CheckpointLimits,
 }
@@ -54,53 +61,70 @@ pub(crate) struct NodeStatus {
 
 /// A member of a Raft group: its log, its state, and the tasks that drive them.
 pub(crate) struct Node<A: Apply> {
-    raft: Raft<TypeConfig, Machine<A>>,
+    pub(super) raft: Raft<TypeConfig, Machine<A>>,
     wal: Arc<Wal>,
     driven: Arc<Driven<A>>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    blocking: Blocking,
     batcher: Arc<Batcher<Proposer<A>>>,
     checkpointer: Arc<Checkpointer<A>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl<A: Apply> Node<A> {
-    /// Starts the node; returns when it leads and has applied everything that was
-    /// acknowledged before.
+    /// Starts the node. Alone it returns when it leads and has applied everything that was
+    /// acknowledged before; one of several returns at once.
     pub(crate) async fn start(
         options: NodeOptions,
         wal: Arc<Wal>,
         mut state: A,
     ) -> Result<Self, NodeError> {
         discard_what_is_ahead(&wal, &mut state)?;
+        let blocking = options.blocking;
         let driven = Arc::new(Driven::new(state));
         let raft = Raft::new(
             options.node_id,
             Arc::new(config()),
             NoPeers,
-            LogStore::new(Arc::clone(&wal), GROUP),
+            LogStore::new(Arc::clone(&wal), GROUP, blocking),
             Machine::new(Arc::clone(&driven)),
         )
         .await
         .map_err(|error| NodeError::stopped("starting", error))?;
-        lead(&raft, options.node_id).await?;
-        wait_until_recovered(&raft, &wal).await?;
+        begin(&raft, &options).await?;
+        if options.cluster.is_none() {
+            wait_until_recovered(&raft, &wal).await?;
+        }
 
-        let clock = Clock::not_before(driven.state().last_stamp_ms());
-        let proposer = Proposer::new(raft.clone(), Arc::clone(&wal));
+        let clock = Clock::not_before(options.wall_clock, driven.state().last_stamp_ms());
+        let (leading, leadership) =
+            watch::channel(leadership::of(&raft.metrics().borrow_watched()));
+        let proposer = Proposer::new(raft.clone(), Arc::clone(&wal), leadership.clone());
         let batcher = Batcher::new(options.submit, clock, proposer);
         let checkpointer = Arc::new(Checkpointer::new(
             options.checkpoint,
+            blocking,
             Arc::clone(&wal),
             Arc::clone(&driven),
         ));
         let mut tasks = JoinSet::new();
+        tasks.spawn(leadership::run(
+            raft.clone(),
+            Arc::clone(&driven),
+            Arc::clone(&batcher),
+            leading,
+        ));
         tasks.spawn(Arc::clone(&batcher).run());
-        tasks.spawn(timer::run(driven.due(), Arc::clone(&batcher)));
+        let due = driven.due();
+        tasks.spawn(timer::run(due, leadership.clone(), Arc::clone(&batcher)));
         tasks.spawn(Arc::clone(&checkpointer).run());
         tasks.spawn(watch_for_failure(raft.clone(), Arc::clone(&wal)));
         Ok(Self {
             raft,
             wal,
             driven,
+            leadership,
+            blocking,
             batcher,
             checkpointer,
             tasks: Mutex::new(tasks),
@@ -143,10 +167,7 @@ impl<A: Apply> Node<A> {
         self.tasks.lock().await.shutdown().await;
         self.checkpointer.checkpoint().await;
         let wal = Arc::clone(&self.wal);
-        if tokio::task::spawn_blocking(move || wal.close())
-            .await
-            .is_err()
-        {
+        if self.blocking.run(move || wal.close()).await.is_err() {
             tracing::error!("closing the log panicked");
         }
     }
@@ -169,20 +190,45 @@ fn discard_what_is_ahead<A: Apply>(wal: &Wal, state: &mut A) -> Result<(), NodeE
     Ok(())
 }
 
-/// With a single voter there is nobody to wait for.
-async fn lead<A: Apply>(
+/// The first start of a group forms it. A node that is its whole group leads at once, as there
+/// is nobody to wait for; any other waits for a leader or an election.
+async fn begin<A: Apply>(
     raft: &Raft<TypeConfig, Machine<A>>,
-    node_id: NodeId,
+    options: &NodeOptions,
 ) -> Result<(), NodeError> {
     let initialized = raft
         .is_initialized()
         .await
         .map_err(|error| NodeError::stopped("starting", error))?;
+    let voters: Vec<_> = raft.voter_ids().collect();
     if initialized {
-        let elected = raft.trigger().elect(false).await;
-        return elected.map_err(|error| NodeError::stopped("electing a leader", error));
+        let alone = voters == [options.node_id];
+        if !alone && options.cluster.is_none() {
+            let voters = voters.len();
+            return Err(NodeError::NotAlone { voters });
+        }
+        if alone {
+            let elected = raft.trigger().elect(false).await;
+            elected.map_err(|error| NodeError::stopped("electing a leader", error))?;
+        }
+        return Ok(());
     }
-    let members = BTreeMap::from([(node_id, BasicNode::default())]);
+    let members = match &options.cluster {
+        None => BTreeMap::from([(
+            options.node_id,
+            Member {
+                instance: options.instance,
+                ..Member::default()
+            },
+        )]),
+        Some(ClusterOptions {
+            start: Start::Form(members),
+            ..
+        }) => members.clone(),
+        Some(ClusterOptions {
+            start: Start::Wait, ..
+        }) => return Ok(()),
+    };
     let initialized = raft.initialize(members).await;
     initialized.map_err(|error| NodeError::stopped("forming the group", error))
 }
@@ -260,6 +306,8 @@ pub(super) fn config() -> Config {
         // own log lost. If it went on in the same term, it would give the same term and index
         // to other entries.
         enable_leader_restore: Some(false),
+        // A node that was away does not force an election when it comes back.
+        enable_pre_vote: Some(true),
         ..Config::default()
     }
 }

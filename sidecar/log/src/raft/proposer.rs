@@ -1,13 +1,16 @@
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use openraft::Raft;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
+use tokio::sync::watch;
 
 use super::machine::Machine;
-use super::types::{Completion, Proposal, TypeConfig};
+use super::types::{Completion, LeaderTerm, Proposal, TypeConfig};
 use crate::apply::Apply;
+use crate::cluster::Leadership;
 use crate::command::Outcome;
 use crate::submit::{Propose, SubmitError};
 use crate::wal::Wal;
@@ -16,11 +19,30 @@ use crate::wal::Wal;
 pub(crate) struct Proposer<A: Apply> {
     raft: Raft<TypeConfig, Machine<A>>,
     wal: Arc<Wal>,
+    leadership: watch::Receiver<Leadership>,
 }
 
 impl<A: Apply> Proposer<A> {
-    pub(crate) fn new(raft: Raft<TypeConfig, Machine<A>>, wal: Arc<Wal>) -> Self {
-        Self { raft, wal }
+    pub(crate) fn new(
+        raft: Raft<TypeConfig, Machine<A>>,
+        wal: Arc<Wal>,
+        leadership: watch::Receiver<Leadership>,
+    ) -> Self {
+        Self {
+            raft,
+            wal,
+            leadership,
+        }
+    }
+
+    /// The term in which this node leads, or who else does.
+    fn term(&self) -> Result<u64, SubmitError> {
+        match &*self.leadership.borrow() {
+            Leadership::Leading { term } => Ok(*term),
+            Leadership::Following { leader, .. } => Err(SubmitError::NotLeader {
+                leader: leader.as_ref().map(|(id, _)| *id),
+            }),
+        }
     }
 }
 
@@ -30,13 +52,23 @@ impl<A: Apply> Propose for Proposer<A> {
         body: Bytes,
         done: impl FnOnce(Result<Vec<Outcome>, SubmitError>) + Send + 'static,
     ) {
+        let term = match self.term() {
+            Ok(term) => term,
+            Err(refusal) => return done(Err(refusal)),
+        };
         let completion = Completion::new(
             move |result: openraft::raft::ClientWriteResult<TypeConfig>| {
                 done(result.map(|response| response.data).map_err(refused));
             },
         );
-        let proposal = Proposal::new(body);
-        let sending = self.raft.client_write_ff(proposal, Some(completion));
+        // Only in the term for which the clock was set: had this node lost its leadership and
+        // got it back meanwhile, the entry's stamp could be before that of another leader's.
+        let sending = self
+            .raft
+            .write(Proposal::new(body))
+            .with_leader(LeaderTerm::from(term))
+            .responder(completion)
+            .into_future();
         // Entries on their way are far fewer than the channel's places, so this never waits;
         // outside the runtime's budget it has no other reason to.
         match tokio::task::unconstrained(sending).now_or_never() {
@@ -47,12 +79,16 @@ impl<A: Apply> Propose for Proposer<A> {
     }
 
     fn refusal(&self) -> Option<SubmitError> {
-        self.wal.no_space().then_some(SubmitError::DiskFull)
+        if self.wal.no_space() {
+            return Some(SubmitError::DiskFull);
+        }
+        self.term().err()
     }
 }
 
 fn refused(error: ClientWriteError<TypeConfig>) -> SubmitError {
     match error {
+        // Answered before anything was appended, as nothing else is.
         ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, .. }) => {
             SubmitError::NotLeader { leader: leader_id }
         }

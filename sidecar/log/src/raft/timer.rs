@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::cluster::Leadership;
 use crate::command::Command;
 use crate::submit::{Batcher, Propose};
 
@@ -13,12 +14,16 @@ const SLEEP_MS_MAX: u64 = 1_000;
 /// The wait after a refusal.
 const RETRY_MS: u64 = 200;
 
-/// Runs until the state is gone.
+/// Runs while this node leads, whenever it does, until the state is gone.
 pub(super) async fn run<P: Propose>(
     mut due: watch::Receiver<Option<u64>>,
+    mut leadership: watch::Receiver<Leadership>,
     batcher: Arc<Batcher<P>>,
 ) {
     loop {
+        if leadership.wait_for(Leadership::is_leading).await.is_err() {
+            return;
+        }
         let earliest = *due.borrow_and_update();
         let now_ms = batcher.clock().now_ms();
         match earliest {

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use openraft::impls::leader_id_std;
 use openraft::raft::responder::Responder;
 use openraft::vote::RaftLeaderId;
-use openraft::{BasicNode, EntryPayload, OptionalSend, RaftTypeConfig};
+use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 
+use crate::cluster::Member;
 use crate::command::Outcome;
 use crate::wal::Position;
 
@@ -22,10 +23,10 @@ pub(crate) type LeaderTerm = <LeaderId as RaftLeaderId>::Committed;
 pub(crate) type LogId = openraft::LogId<LeaderTerm>;
 
 /// Who votes and who learns.
-pub(crate) type Membership = openraft::Membership<NodeId, BasicNode>;
+pub(crate) type Membership = openraft::Membership<NodeId, Member>;
 
 /// A membership and the entry that set it.
-pub(crate) type StoredMembership = openraft::StoredMembership<LeaderTerm, NodeId, BasicNode>;
+pub(crate) type StoredMembership = openraft::StoredMembership<LeaderTerm, NodeId, Member>;
 
 /// What the Raft group is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,11 +36,11 @@ impl RaftTypeConfig for TypeConfig {
     type D = Proposal;
     type R = Vec<Outcome>;
     type NodeId = NodeId;
-    type Node = BasicNode;
+    type Node = Member;
     type Term = u64;
     type LeaderId = LeaderId;
     type Vote = openraft::Vote<LeaderId>;
-    type Payload = EntryPayload<Proposal, NodeId, BasicNode>;
+    type Payload = EntryPayload<Proposal, NodeId, Member>;
     type Entry = openraft::Entry<LeaderTerm, Self::Payload>;
     type AsyncRuntime = openraft::impls::TokioRuntime;
     type Responder<T>

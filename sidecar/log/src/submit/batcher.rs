@@ -101,7 +101,8 @@ impl<P: Propose> Batcher<P> {
     /// Takes commands. All commands of one call keep their order, and calls keep theirs.
     pub(crate) fn submit(self: &Arc<Self>, commands: Vec<Command>) -> Result<Pending, SubmitError> {
         if let Some(refusal) = self.propose.refusal() {
-            return Err(refusal);
+            let closed = self.queue().closed;
+            return Err(if closed { SubmitError::Closed } else { refusal });
         }
         let (submissions, parts, bytes) = self.divide(commands)?;
         let mut queue = self.queue();

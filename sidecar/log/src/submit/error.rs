@@ -27,12 +27,13 @@ pub enum SubmitError {
         /// Who leads, as far as this node knows.
         leader: Option<u64>,
     },
-    /// The leader changed on the way. The commands may have been applied or not: submit again
-    /// what is idempotent.
-    #[error("the leader changed: whether the commands were applied is not known")]
+    /// The leader changed on the way, or the log has stopped. The commands may have been
+    /// applied or not: submit again what is idempotent.
+    #[error(
+        "the leader changed or the log stopped: whether the commands were applied is not known"
+    )]
     OutcomeUnknown,
-    /// The log was shut down or has failed. What was not answered may have been applied or
-    /// not.
+    /// The log was shut down. Nothing was taken.
     #[error("the log is closed")]
     Closed,
 }

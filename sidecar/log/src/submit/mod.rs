@@ -8,5 +8,6 @@ mod pending;
 
 pub(crate) use batcher::{Batcher, Limits, Propose};
 pub(crate) use clock::Clock;
+pub use clock::WallClock;
 pub use error::SubmitError;
 pub use pending::Pending;

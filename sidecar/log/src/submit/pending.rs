@@ -38,7 +38,7 @@ impl Future for Pending {
         while let Some(part) = self.parts.front_mut() {
             let answer = ready!(Pin::new(part).poll(context));
             self.parts.pop_front();
-            let outcomes = answer.unwrap_or(Err(SubmitError::Closed))?;
+            let outcomes = answer.unwrap_or(Err(SubmitError::OutcomeUnknown))?;
             if self.outcomes.is_empty() {
                 self.outcomes = outcomes;
             } else {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fake::Counting;
+use crate::blocking::Blocking;
 use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
 use crate::raft::node::GROUP;
 use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions};
-use crate::submit::{Limits, SubmitError};
+use crate::submit::{Limits, SubmitError, WallClock};
 use crate::wal::disk::Disk;
 use crate::wal::tests::faulty::FaultyDisk;
 use crate::wal::{OsDisk, Wal, WalOptions};
@@ -32,6 +33,10 @@ fn wal_on(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Wal> {
 pub(super) fn options() -> NodeOptions {
     NodeOptions {
         node_id: 1,
+        instance: 1,
+        cluster: None,
+        wall_clock: WallClock::default(),
+        blocking: Blocking::default(),
         submit: Limits {
             in_flight_bytes_max: 1 << 20,
             entry_bytes_max: 128 << 10,
@@ -165,7 +170,7 @@ async fn a_group_that_cannot_apply_an_entry_does_not_look_alive() {
     let node = Node::start(options(), Arc::new(wal), state).await.unwrap();
     node.submit(vec![send(0)]).unwrap().await.unwrap();
     let unanswered = node.submit(vec![send(1)]).unwrap().await;
-    assert_eq!(unanswered, Err(SubmitError::Closed));
+    assert_eq!(unanswered, Err(SubmitError::OutcomeUnknown));
     let failure = tokio::time::timeout(std::time::Duration::from_secs(5), failures.recv());
     let failure = failure.await.unwrap().unwrap();
     assert!(failure.contains("cannot be read"), "{failure}");

@@ -10,6 +10,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 
+use crate::blocking::Blocking;
 use crate::raft::log_store::LogStore;
 use crate::raft::node::GROUP;
 use crate::raft::types::TypeConfig;
@@ -107,7 +108,7 @@ impl StoreBuilder<TypeConfig, LogStore, InMemory, TempDir> for OnDisk {
         };
         let fatal = Arc::new(|error: &io::Error| panic!("{error}"));
         let wal = Wal::open(directory.path(), options, Arc::new(OsDisk), fatal).unwrap();
-        let store = LogStore::new(Arc::new(wal), GROUP);
+        let store = LogStore::new(Arc::new(wal), GROUP, Blocking::Threads);
         Ok((directory, store, InMemory::default()))
     }
 }

@@ -1,0 +1,220 @@
+//! Leadership and membership of the group, as others see and change them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::ReadPolicy;
+use openraft::{ChangeMembers, Instant, RaftMetrics};
+use tokio::sync::watch;
+
+use super::node::Node;
+use super::types::{LeaderTerm, NodeId, TypeConfig};
+use crate::apply::Apply;
+use crate::cluster::{Leadership, Member, Members, MembershipError, Replica};
+use crate::submit::SubmitError;
+
+/// How long after a majority was heard this node may answer for it. The others refuse every
+/// other leader for longer (they count from when they heard, this node from when it asked),
+/// and the rest is for clocks that do not run alike.
+pub(super) const LEASE_MS: u64 = 150;
+
+/// How long a hand-over may take.
+const TRANSFER_MS_MAX: u64 = 2_000;
+
+type Changed<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+impl<A: Apply> Node<A> {
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    pub(crate) fn has_lease(&self) -> bool {
+        if !self.leadership.borrow().is_leading() {
+            return false;
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if !metrics.state.is_leader() {
+            return false;
+        }
+        is_alone(&metrics)
+            || metrics
+                .last_quorum_acked
+                .is_some_and(|acked| acked.elapsed() < Duration::from_millis(LEASE_MS))
+    }
+
+    pub(crate) async fn confirm_leadership(&self) -> Result<(), SubmitError> {
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        confirmed.map(drop).map_err(|error| match error {
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+                SubmitError::NotLeader {
+                    leader: forward.leader_id,
+                }
+            }
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+                SubmitError::NotLeader { leader: None }
+            }
+            RaftError::Fatal(_) => SubmitError::Closed,
+        })
+    }
+
+    pub(crate) fn members(&self) -> Members {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<_> = membership.voter_ids().collect();
+        let (mut members, joint) = (Members::default(), membership.get_joint_config().len() > 1);
+        members.joint = joint;
+        for (id, member) in membership.nodes() {
+            let of_role = match voters.contains(id) {
+                true => &mut members.voters,
+                false => &mut members.learners,
+            };
+            of_role.insert(*id, member.clone());
+        }
+        members
+    }
+
+    pub(crate) fn replication(&self) -> Vec<Replica> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref();
+        let Some(replication) = &metrics.replication else {
+            return Vec::new();
+        };
+        let replica = |(id, matched): (&NodeId, &Option<super::LogId>)| {
+            let acked = heard.and_then(|heard| heard.get(id).copied().flatten());
+            let own = *id == metrics.id;
+            Replica {
+                id: *id,
+                matched_index: matched.map_or(0, |id| id.index),
+                last_heard_ms: match own {
+                    true => Some(0),
+                    false => acked.map(|at| at.elapsed().as_millis() as u64),
+                },
+            }
+        };
+        replication.iter().map(replica).collect()
+    }
+
+    pub(crate) async fn add_learner(
+        &self,
+        id: NodeId,
+        member: Member,
+    ) -> Result<(), MembershipError> {
+        let members = self.members();
+        let known = members.voters.get(&id).or(members.learners.get(&id));
+        if let Some(known) = known {
+            return match *known == member {
+                true => Ok(()),
+                false => Err(MembershipError::Exists { id }),
+            };
+        }
+        changed(self.raft.add_learner(id, member, false).await)
+    }
+
+    pub(crate) async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        let changes = ChangeMembers::ReplaceAllVoters(voters);
+        changed(self.raft.change_membership(changes, false).await)
+    }
+
+    /// Tells who leads then.
+    pub(crate) async fn transfer_leadership(
+        &self,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, MembershipError> {
+        let Leadership::Leading { term } = *self.leadership.borrow() else {
+            return Err(self.not_leader());
+        };
+        let own = *self.raft.node_id();
+        let members = self.members();
+        let to = match to {
+            Some(to) if !members.voters.contains_key(&to) => {
+                return Err(MembershipError::Unknown { id: to });
+            }
+            Some(to) => to,
+            None => self.successor(own, &members)?,
+        };
+        if to == own {
+            return Ok(own);
+        }
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|_| MembershipError::Closed)?;
+        let mut leadership = self.leadership();
+        let taken = leadership.wait_for(|now| match now {
+            Leadership::Following {
+                leader: Some((id, _)),
+                term: newer,
+            } => *id == to && *newer > term,
+            _ => false,
+        });
+        let limit = Duration::from_millis(TRANSFER_MS_MAX);
+        match tokio::time::timeout(limit, taken).await {
+            Ok(Ok(_)) => Ok(to),
+            Ok(Err(_)) => Err(MembershipError::Closed),
+            Err(_) => Err(MembershipError::NotTaken {
+                id: to,
+                waited_ms: TRANSFER_MS_MAX,
+            }),
+        }
+    }
+
+    /// The voter that lacks the fewest entries, among those that were heard.
+    fn successor(&self, own: NodeId, members: &Members) -> Result<NodeId, MembershipError> {
+        let replicas = self.replication();
+        let others = replicas.iter().filter(|replica| {
+            let heard = replica.last_heard_ms.is_some();
+            replica.id != own && heard && members.voters.contains_key(&replica.id)
+        });
+        let best = others.max_by_key(|replica| replica.matched_index);
+        best.map(|replica| replica.id)
+            .ok_or(MembershipError::NoSuccessor)
+    }
+
+    fn not_leader(&self) -> MembershipError {
+        let leader = match &*self.leadership.borrow() {
+            Leadership::Following { leader, .. } => leader.as_ref().map(|(id, _)| *id),
+            Leadership::Leading { .. } => None,
+        };
+        MembershipError::NotLeader { leader }
+    }
+}
+
+/// True when this node is the only voter.
+fn is_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    voters.next() == Some(metrics.id) && voters.next().is_none()
+}
+
+fn changed<T>(result: Changed<T>) -> Result<(), MembershipError> {
+    result.map(drop).map_err(|error| match error {
+        RaftError::Fatal(_) => MembershipError::Closed,
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            MembershipError::NotLeader {
+                leader: forward.leader_id,
+            }
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => refused(&error),
+        RaftError::APIError(
+            ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_),
+        ) => MembershipError::OutcomeUnknown,
+    })
+}
+
+fn refused(error: &ChangeMembershipError<LeaderTerm, NodeId>) -> MembershipError {
+    match error {
+        ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
+            MembershipError::InProgress
+        }
+        ChangeMembershipError::EmptyMembership(_) => MembershipError::NoVoters,
+        ChangeMembershipError::LearnerNotFound(error) => {
+            MembershipError::Unknown { id: error.node_id }
+        }
+        ChangeMembershipError::NodeMetadataChanged(error) => {
+            MembershipError::Exists { id: error.node_id }
+        }
+        ChangeMembershipError::UnsupportedMembershipTransition(_) => MembershipError::InProgress,
+    }
+}
