@@ -6,15 +6,12 @@ use bytes::Bytes;
 
 use crate::command::Outcome;
 use crate::raft::{LogId, Membership, StoredMembership};
-use crate::wal::Position;
 
 /// A committed entry with a batch of commands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applied<'a> {
     /// Term and index.
     pub(crate) log_id: LogId,
-    /// Where the body starts in the write-ahead log of this node.
-    pub(crate) position: Position,
     /// The encoded batch.
     pub(crate) body: &'a Bytes,
 }
@@ -50,6 +47,9 @@ pub(crate) trait Apply: Send + 'static {
 
     /// The time of the last applied batch, below which no later batch is stamped.
     fn last_stamp_ms(&self) -> u64;
+
+    /// True once a reader has found damage. Only a fresh start can make the state again.
+    fn is_damaged(&self) -> bool;
 
     /// How many records are in memory only, because no checkpoint has taken them yet.
     fn unwritten_records(&self) -> u64;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::command::{ConsumerGroupId, TopicId, TransactionId};
 use crate::log::Log;
 use crate::queue_index::{IndexEntry, IndexError};
+use crate::raft::GROUP;
 use crate::state::{ConsumerGroup, StateError, Topic};
 use crate::transaction::{Transaction, Unresolved};
 use crate::wal::ReadError;
@@ -95,8 +96,8 @@ impl Log {
     ///
     /// When one of them cannot be read.
     pub fn read(&self, entries: &[IndexEntry]) -> Result<Vec<Bytes>, ReadError> {
-        let parts = entries.iter().map(|entry| (entry.position, entry.length));
-        self.reader().read_all(parts)
+        let parts = entries.iter().map(|entry| (entry.place, entry.length));
+        self.reader().read_all(GROUP, parts)
     }
 
     /// Changes whenever messages became visible in a topic; nothing when there is no such

@@ -7,7 +7,6 @@ use outrigger_core::half_message::State;
 use crate::command::{TopicId, TransactionId};
 use crate::queue_index::IndexEntry;
 use crate::state::{AuditEntry, TransactionRecord};
-use crate::wal::Position;
 
 /// A message of a transaction that waits for its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Transaction {
             from_fence: message.from_fence,
             stored: IndexEntry {
                 offset: place,
-                position: Position::from_u64(message.position),
+                place: message.place,
                 length: message.length,
                 time_ms: record.prepared_at_ms,
                 tag_hash: message.tag_hash,

@@ -14,8 +14,9 @@ pub(crate) use store::{Changes, Store, Table};
 use crate::codec::CodecError;
 use crate::queue_index::IndexError;
 
-/// The format that this program writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u8 = 1;
+/// The format that this program writes, and the only one that it reads: what is older is
+/// made again from the log.
+pub(crate) const FORMAT_VERSION: u8 = 2;
 
 /// Why derived state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,14 @@ pub enum DerivedError {
         path: String,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// It was written by an older program.
+    #[error("derived state has format {found}, this program reads {known}")]
+    OlderFormat {
+        /// The format found.
+        found: u8,
+        /// The one that this program knows.
+        known: u8,
     },
     /// It was written by a newer program.
     #[error("derived state has format {found}, this program reads up to {newest}")]

@@ -125,8 +125,17 @@ impl Changes {
 impl Changes {
     /// What a newer program would leave.
     pub(crate) fn newer_format() -> Self {
+        Self::format(FORMAT_VERSION + 1)
+    }
+
+    /// What an older program has left.
+    pub(crate) fn older_format() -> Self {
+        Self::format(FORMAT_VERSION - 1)
+    }
+
+    fn format(version: u8) -> Self {
         Self {
-            all: vec![(FORMAT_KEY.into(), Some(vec![FORMAT_VERSION + 1]))],
+            all: vec![(FORMAT_KEY.into(), Some(vec![version]))],
             verdicts: Vec::new(),
         }
     }
@@ -447,7 +456,11 @@ fn check_format(records: &Keyspace) -> Result<(), DerivedError> {
             records.insert(FORMAT_KEY, [FORMAT_VERSION])?;
             Ok(())
         }
-        Some(&[found]) if found <= FORMAT_VERSION => Ok(()),
+        Some(&[FORMAT_VERSION]) => Ok(()),
+        Some(&[found]) if found < FORMAT_VERSION => Err(DerivedError::OlderFormat {
+            found,
+            known: FORMAT_VERSION,
+        }),
         Some(other) => Err(DerivedError::NewerFormat {
             found: other.first().copied().unwrap_or(u8::MAX),
             newest: FORMAT_VERSION,

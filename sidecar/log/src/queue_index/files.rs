@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ENTRIES_PER_FILE, ENTRY_BYTES, Entry, IndexError, OPEN_FILES_MAX};
+use super::{At, ENTRIES_PER_FILE, ENTRY_BYTES, Entry, IndexError, OPEN_FILES_MAX};
 
 /// One file: a piece of one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,18 +53,56 @@ pub(crate) struct Files {
     open: Mutex<Open>,
     /// There are files that the directory may forget in a crash.
     unsynced: AtomicBool,
+    /// An entry was read that is not what was written.
+    damaged: AtomicBool,
 }
 
 impl Files {
-    /// Opens the directory and makes it when it is not there.
+    /// Opens the directory and makes it when it is not there. Fails when an earlier run has
+    /// found damage in it.
     pub(crate) fn open(directory: &Path) -> Result<Self, IndexError> {
         let files = Self {
             directory: directory.to_owned(),
             open: Mutex::default(),
             unsynced: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
         };
         std::fs::create_dir_all(directory).map_err(|source| files.directory_error(source))?;
+        files.check_note()?;
         Ok(files)
+    }
+
+    /// True when an entry was read that is not what was written.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::SeqCst)
+    }
+
+    /// Fails when an earlier run has found damage.
+    fn check_note(&self) -> Result<(), IndexError> {
+        match std::fs::read_to_string(self.damage_note()) {
+            Ok(note) => Err(IndexError::Noted { note }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(self.directory_error(source)),
+        }
+    }
+
+    /// The file that tells the next run of damage that this one has found.
+    fn damage_note(&self) -> PathBuf {
+        self.directory.with_file_name("damaged")
+    }
+
+    /// Entries are verified when they are read, so damage may be found late. It is noted for
+    /// the next start, which makes derived state again.
+    fn damaged(&self, id: FileId, offset: u64) -> IndexError {
+        let file = id.name();
+        if !self.damaged.swap(true, Ordering::SeqCst) {
+            tracing::error!(%file, offset, "the queue index is damaged");
+            let note = format!("{file} is damaged at the entry of offset {offset}\n");
+            if let Err(error) = std::fs::write(self.damage_note(), note) {
+                tracing::error!(%error, "the damage could not be noted");
+            }
+        }
+        IndexError::Damaged { file, offset }
     }
 
     /// Cuts every queue to what the checkpoint recorded: `next_offsets` by topic and queue.
@@ -112,23 +150,25 @@ impl Files {
     /// Reads entries from `from` on, until `out` is full or the file ends.
     pub(super) fn read(
         &self,
-        topic: u32,
-        queue: u32,
-        from: u64,
+        from: At,
         count: usize,
-        mut each: impl FnMut(Entry),
+        mut each: impl FnMut(Entry, u64),
     ) -> Result<usize, IndexError> {
-        let id = file_of(topic, queue, from);
-        let place = from % ENTRIES_PER_FILE;
+        let id = file_of(from.topic, from.queue, from.offset);
+        let place = from.offset % ENTRIES_PER_FILE;
         let left = usize::try_from(ENTRIES_PER_FILE - place).unwrap_or(usize::MAX);
         let count = count.min(left);
         let mut bytes = vec![0; count * ENTRY_BYTES];
         self.readable(id)
             .and_then(|file| file.read_exact_at(&mut bytes, place * ENTRY_BYTES as u64))
-            .map_err(|source| error(id, source))?;
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::UnexpectedEof => self.damaged(id, from.offset),
+                _ => error(id, source),
+            })?;
         let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
-        for entry in entries {
-            each(Entry::parse(entry));
+        for (entry, offset) in entries.iter().zip(from.offset..) {
+            let entry = Entry::parse(At { offset, ..from }, entry);
+            each(entry.ok_or_else(|| self.damaged(id, offset))?, offset);
         }
         Ok(count)
     }

@@ -1,4 +1,4 @@
-//! Where the messages of each queue stand in the write-ahead log.
+//! Where the messages of each queue stand in the log.
 //!
 //! A queue is a row of fixed-width [`Entry`]s. The newest ones, since the last checkpoint,
 //! are in memory; the rest is in files of [`ENTRIES_PER_FILE`] entries. The files are
@@ -10,11 +10,11 @@ mod files;
 mod queue;
 
 pub use entry::IndexEntry;
-pub(crate) use entry::{ENTRY_BYTES, Entry};
+pub(crate) use entry::{At, ENTRY_BYTES, Entry};
 pub(crate) use files::Files;
 pub(crate) use queue::Queue;
 
-/// Entries in one file (32 MiB).
+/// Entries in one file (40 MiB).
 pub(crate) const ENTRIES_PER_FILE: u64 = 1 << 20;
 
 /// Files kept open for reading.
@@ -40,5 +40,22 @@ pub enum IndexError {
         found_bytes: u64,
         /// The length that it must have at least.
         recorded_bytes: u64,
+    },
+    /// An entry is not what was written.
+    #[error(
+        "queue index file {file} is damaged at entry {offset}; derived state is made again from \
+         the log at the next start"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// The offset in the queue whose entry it is.
+        offset: u64,
+    },
+    /// An earlier run has found damage.
+    #[error("queue index: {note}")]
+    Noted {
+        /// What it found.
+        note: String,
     },
 }

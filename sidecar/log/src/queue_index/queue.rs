@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::files::{error, file_end, file_of};
-use super::{ENTRY_BYTES, Entry, Files, IndexEntry, IndexError};
+use super::{At, ENTRY_BYTES, Entry, Files, IndexEntry, IndexError};
 
 /// Entries written at once at a checkpoint.
 const WRITE_ENTRIES: usize = 8_192;
@@ -54,6 +54,15 @@ impl Queue {
         offset
     }
 
+    /// The entry of this offset, as its checksum knows it.
+    pub(crate) fn at(&self, offset: u64) -> At {
+        At {
+            topic: self.topic,
+            queue: self.queue,
+            offset,
+        }
+    }
+
     /// The oldest offset that can be read.
     pub(crate) fn first_offset(&self) -> u64 {
         0
@@ -87,12 +96,10 @@ impl Queue {
                 return Ok(());
             }
             let count = left.min(usize::try_from(in_files).unwrap_or(usize::MAX));
-            let read = self
-                .files
-                .read(self.topic, self.queue, from, count, |entry| {
-                    out.push(entry.at(from));
-                    from += 1;
-                })?;
+            let read = self.files.read(self.at(from), count, |entry, offset| {
+                out.push(entry.at(offset))
+            })?;
+            from += read as u64;
             left -= read;
         }
         Ok(())
@@ -136,8 +143,9 @@ impl Queue {
         bytes.reserve(count * ENTRY_BYTES);
         self.read_tail(|tail| {
             let skip = usize::try_from(from - tail.flushed).unwrap_or(usize::MAX);
-            for entry in tail.entries.iter().skip(skip).take(count) {
-                entry.put(bytes);
+            let entries = tail.entries.iter().skip(skip).take(count);
+            for (entry, offset) in entries.zip(from..) {
+                entry.put(self.at(offset), bytes);
             }
         });
         (bytes.len() / ENTRY_BYTES) as u64

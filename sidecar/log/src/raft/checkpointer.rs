@@ -65,6 +65,10 @@ impl<A: Apply> Checkpointer<A> {
         let mut written_at = Instant::now();
         loop {
             tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            if self.driven.state().is_damaged() {
+                let error = io::Error::from(io::ErrorKind::InvalidData);
+                return self.wal.fatal("derived state is damaged", &error);
+            }
             let by_bytes =
                 self.driven.applied_bytes() - written_bytes >= self.limits.interval_bytes;
             let by_time = written_at.elapsed() >= Duration::from_millis(self.limits.interval_ms);

@@ -242,10 +242,7 @@ fn from_entry(entry: Entry) -> NewEntry {
 
 fn to_entry(entry: StoredEntry) -> io::Result<Entry> {
     let payload = match entry.kind {
-        Kind::Normal => EntryPayload::Normal(Proposal {
-            body: entry.body,
-            position: entry.position,
-        }),
+        Kind::Normal => EntryPayload::Normal(Proposal::new(entry.body)),
         Kind::Membership => {
             let members = membership::decode(&entry.body);
             let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);

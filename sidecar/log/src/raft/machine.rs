@@ -72,7 +72,6 @@ impl<A: Apply> Machine<A> {
                     .fetch_add(bytes, Ordering::Relaxed);
                 state.apply(Applied {
                     log_id,
-                    position: proposal.position,
                     body: &proposal.body,
                 })?
             }

@@ -19,5 +19,5 @@ mod types;
 pub(crate) use checkpointer::CheckpointLimits;
 pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
-pub(crate) use node::{Node, NodeOptions};
+pub(crate) use node::{GROUP, Node, NodeOptions};
 pub(crate) use types::{LogId, Membership, StoredMembership};

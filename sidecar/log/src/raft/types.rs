@@ -8,7 +8,6 @@ use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 
 use crate::cluster::Member;
 use crate::command::Outcome;
-use crate::wal::Position;
 
 /// Identifies a node of the cluster.
 pub(crate) type NodeId = u64;
@@ -59,23 +58,18 @@ impl RaftTypeConfig for TypeConfig {
 pub(crate) struct Proposal {
     /// An encoded batch of commands.
     pub(crate) body: Bytes,
-    /// Where the body is in the log of this node, once it is there.
-    pub(crate) position: Position,
 }
 
 impl Proposal {
-    /// Content that has no place in the log yet.
+    /// An encoded batch as the content of an entry.
     pub(crate) fn new(body: Bytes) -> Self {
-        Self {
-            body,
-            position: Position::default(),
-        }
+        Self { body }
     }
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes at {}", self.body.len(), self.position)
+        write!(f, "{} bytes", self.body.len())
     }
 }
 

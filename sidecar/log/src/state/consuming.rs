@@ -118,7 +118,7 @@ impl Machine {
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         let entry = Entry {
-            position: message.position.to_u64(),
+            place: message.place,
             length: message.length,
             tag_hash: message.tag_hash,
             key_hash: message.key_hash,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::command::TopicId;
+use crate::place::Place;
 
 /// Most messages that one command makes visible, so that no entry takes long to apply. The
 /// leader asks again while there are more.
@@ -21,7 +22,7 @@ pub(crate) struct DelayedMessage {
     pub(crate) topic: TopicId,
     pub(crate) key_hash: u64,
     pub(crate) tag_hash: u32,
-    pub(crate) position: u64,
+    pub(crate) place: Place,
     pub(crate) length: u32,
 }
 

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::StateError;
 use super::machine::Machine;
 use super::record;
-use crate::codec::put_u64;
 use crate::derived::Table;
+use crate::queue_index::ENTRY_BYTES;
 
 /// Entries of a queue that are read at once.
 const CHUNK_ENTRIES: usize = 4_096;
@@ -38,9 +38,8 @@ impl Machine {
                     entries.clear();
                     queue.read(from, CHUNK_ENTRIES, &mut entries)?;
                     for entry in &entries {
-                        let mut bytes = Vec::with_capacity(40);
-                        put_u64(&mut bytes, entry.offset);
-                        entry.bare().put(&mut bytes);
+                        let mut bytes = Vec::with_capacity(ENTRY_BYTES);
+                        entry.bare().put(queue.at(entry.offset), &mut bytes);
                         part(hasher, b'i', &bytes);
                     }
                     from += entries.len() as u64;

@@ -36,7 +36,7 @@ impl Machine {
                 tag_hash: message.tag_hash,
                 deliver_at_ms: message.deliver_at_ms,
                 from_fence: message.from_fence,
-                position: context.position(message.span),
+                place: context.place(message.span),
                 length: message.span.length,
             })
             .collect();
@@ -168,17 +168,17 @@ impl Machine {
     }
 
     fn deliver_all(&mut self, context: &Context, pending: &Pending, replacements: &[(u32, Span)]) {
-        for (message, place) in pending.messages.iter().zip(0_u32..) {
-            let replaced = replacements.iter().find(|(of, _)| *of == place);
-            let (position, length) = match replaced {
-                Some((_, span)) => (context.position(*span), span.length),
-                None => (message.position, message.length),
+        for (message, number) in pending.messages.iter().zip(0_u32..) {
+            let replaced = replacements.iter().find(|(of, _)| *of == number);
+            let (place, length) = match replaced {
+                Some((_, span)) => (context.place(*span), span.length),
+                None => (message.place, message.length),
             };
             let stored = DelayedMessage {
                 topic: message.topic,
                 key_hash: message.key_hash,
                 tag_hash: message.tag_hash,
-                position,
+                place,
                 length,
             };
             self.deliver(context, stored, message.deliver_at_ms);

@@ -19,8 +19,8 @@ use crate::command::{
     TOPIC_QUEUES_MAX, TopicId,
 };
 use crate::derived::Store;
+use crate::place::Place;
 use crate::queue_index::{Entry, Files};
-use crate::wal::Position;
 
 /// The entry that is being applied.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +29,15 @@ pub(super) struct Context {
     pub(super) index: u64,
     /// The leader's time; never goes back.
     pub(super) stamp_ms: u64,
-    /// Where the body starts.
-    pub(super) body: Position,
 }
 
 impl Context {
-    pub(super) fn position(&self, span: Span) -> u64 {
-        self.body.plus(span.offset).to_u64()
+    /// Where a part of the entry's body is.
+    pub(super) fn place(&self, span: Span) -> Place {
+        Place {
+            index: self.index,
+            offset: span.offset,
+        }
     }
 }
 
@@ -64,14 +66,12 @@ impl Machine {
     pub(crate) fn apply(
         &mut self,
         index: u64,
-        body: Position,
         batch: Batch<'_>,
     ) -> Result<Vec<Outcome>, StateError> {
         self.stamp_ms = self.stamp_ms.max(batch.stamp_ms);
         let context = Context {
             index,
             stamp_ms: self.stamp_ms,
-            body,
         };
         self.producers.expire(self.stamp_ms, &self.limits);
         let mut outcomes = Vec::with_capacity(batch.commands.len());
@@ -202,7 +202,7 @@ impl Machine {
             topic: message.topic,
             key_hash: message.key_hash,
             tag_hash: message.tag_hash,
-            position: context.position(message.span),
+            place: context.place(message.span),
             length: message.span.length,
         };
         match self.deliver(context, stored, message.deliver_at_ms) {
@@ -234,7 +234,7 @@ impl Machine {
             return None;
         }
         let entry = Entry {
-            position: message.position,
+            place: message.place,
             length: message.length,
             tag_hash: message.tag_hash,
             key_hash: message.key_hash,

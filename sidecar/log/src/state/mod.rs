@@ -68,13 +68,22 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// True when derived state is damaged, so that it has to be made again from the log.
+    /// True when derived state is damaged or too old, so that it has to be made again from the
+    /// log.
     fn is_damage(&self) -> bool {
         match self {
             Self::Derived(
-                DerivedError::Record { .. } | DerivedError::Index(IndexError::Short { .. }),
+                DerivedError::Record { .. }
+                | DerivedError::OlderFormat { .. }
+                | DerivedError::Index(
+                    IndexError::Short { .. }
+                    | IndexError::Damaged { .. }
+                    | IndexError::Noted { .. },
+                ),
             )
-            | Self::Index(IndexError::Short { .. }) => true,
+            | Self::Index(
+                IndexError::Short { .. } | IndexError::Damaged { .. } | IndexError::Noted { .. },
+            ) => true,
             Self::Derived(DerivedError::Store(error)) => match error {
                 fjall::Error::Io(_) | fjall::Error::Locked => false,
                 // The store's errors may grow; all others say that files are damaged.
@@ -110,7 +119,7 @@ impl State {
         let catalog = Arc::default();
         let opened = match Machine::open(directory, &limits, &catalog) {
             Err(error) if error.is_damage() => {
-                tracing::warn!(%error, "derived state is damaged and is made again from the log");
+                tracing::warn!(%error, "derived state is made again from the log");
                 set_aside(directory)?;
                 Machine::open(directory, &limits, &catalog)
             }
@@ -185,7 +194,7 @@ impl Apply for State {
             })
         })?;
         let index = entry.log_id.index;
-        let outcomes = self.machine().apply(index, entry.position, batch);
+        let outcomes = self.machine().apply(index, batch);
         let outcomes = outcomes.map_err(io::Error::other)?;
         self.applied = Some(entry.log_id);
         Ok(outcomes)
@@ -206,6 +215,10 @@ impl Apply for State {
 
     fn last_stamp_ms(&self) -> u64 {
         self.shared.read(|machine| machine.stamp_ms)
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.shared.read(|machine| machine.files.is_damaged())
     }
 
     fn unwritten_records(&self) -> u64 {

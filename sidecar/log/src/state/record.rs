@@ -19,6 +19,7 @@ use crate::command::{
     encode_group_config, encode_verdict,
 };
 use crate::derived::{DerivedError, Table};
+use crate::place::Place;
 
 type Read<T> = Result<T, DerivedError>;
 
@@ -156,11 +157,11 @@ pub(super) fn delayed_key(key: DueKey) -> [u8; 16] {
 }
 
 pub(super) fn write_delayed(message: &DelayedMessage) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32);
+    let mut out = Vec::with_capacity(40);
     put_number(&mut out, u64::from(message.topic.0));
     put_u64(&mut out, message.key_hash);
     put_u32(&mut out, message.tag_hash);
-    put_u64(&mut out, message.position);
+    put_place(&mut out, message.place);
     put_number(&mut out, u64::from(message.length));
     out
 }
@@ -177,11 +178,23 @@ pub(super) fn read_delayed(key: &[u8], bytes: &[u8]) -> Read<(DueKey, DelayedMes
             topic: TopicId(reader.number_u32("topic")?),
             key_hash: reader.u64()?,
             tag_hash: reader.u32()?,
-            position: reader.u64()?,
+            place: place(reader)?,
             length: reader.number_u32("length")?,
         })
     })?;
     Ok((key, message))
+}
+
+fn put_place(out: &mut Vec<u8>, place: Place) {
+    put_u64(out, place.index);
+    put_u32(out, place.offset);
+}
+
+fn place(reader: &mut Reader<'_>) -> Result<Place, CodecError> {
+    Ok(Place {
+        index: reader.u64()?,
+        offset: reader.u32()?,
+    })
 }
 
 fn put_half_message(out: &mut Vec<u8>, machine: &HalfMessage) {
@@ -263,7 +276,7 @@ pub(super) fn write_pending(id: TransactionId, pending: &Pending) -> Vec<u8> {
         put_u32(&mut out, message.tag_hash);
         put_number(&mut out, message.deliver_at_ms);
         out.push(u8::from(message.from_fence));
-        put_u64(&mut out, message.position);
+        put_place(&mut out, message.place);
         put_number(&mut out, u64::from(message.length));
     }
     out
@@ -279,7 +292,7 @@ pub(super) fn read_pending(key: &[u8], bytes: &[u8]) -> Read<(TransactionId, Pen
         let producer_group = reader.text("producer_group")?.into();
         let prepared_at_ms = reader.number("prepared_at_ms")?;
         let audit = audit(reader)?;
-        let count = reader.count("messages", 24)?;
+        let count = reader.count("messages", 28)?;
         let messages: Result<Box<[_]>, CodecError> =
             (0..count).map(|_| stored_message(reader)).collect();
         let pending = Pending {
@@ -310,7 +323,7 @@ fn stored_message(reader: &mut Reader<'_>) -> Result<StoredMessage, CodecError> 
                 });
             }
         },
-        position: reader.u64()?,
+        place: place(reader)?,
         length: reader.number_u32("length")?,
     })
 }

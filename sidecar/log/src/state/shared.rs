@@ -225,6 +225,10 @@ impl Shared {
 
 #[cfg(test)]
 impl Shared {
+    pub(crate) fn store(&self) -> crate::derived::Store {
+        self.read(|machine| machine.store.clone())
+    }
+
     pub(crate) fn flush_in_the_background(&self) {
         self.read(|machine| machine.store.flush_in_the_background());
     }

@@ -8,6 +8,7 @@ use outrigger_core::half_message::{HalfMessage, State, Verdict};
 
 use super::overlay::Overlay;
 use crate::command::{TopicId, TransactionId};
+use crate::place::Place;
 
 /// Names of producer groups kept for sharing before unused ones are let go.
 const GROUP_NAMES_MAX: usize = 4_096;
@@ -53,7 +54,7 @@ pub(crate) struct StoredMessage {
     pub(crate) tag_hash: u32,
     pub(crate) deliver_at_ms: u64,
     pub(crate) from_fence: bool,
-    pub(crate) position: u64,
+    pub(crate) place: Place,
     pub(crate) length: u32,
 }
 

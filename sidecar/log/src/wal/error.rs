@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Position;
+use crate::place::Place;
 
 /// Why the write-ahead log cannot be opened.
 ///
@@ -81,11 +81,11 @@ pub enum ReadError {
         /// Where the damaged record starts.
         offset: u32,
     },
-    /// There is no entry with so many bytes at this position.
-    #[error("no entry has {length} bytes at position {position}")]
+    /// There is no entry, or none any more, with so many bytes at this place.
+    #[error("there are no {length} bytes at {place}")]
     NotFound {
-        /// The position asked for.
-        position: Position,
+        /// The place asked for.
+        place: Place,
         /// How many bytes were asked for.
         length: u32,
     },

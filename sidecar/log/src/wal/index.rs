@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::group::{Disorder, Group, Slot};
 use super::record::Noted;
+use super::runs::Runs;
 use super::seal::{self, GroupTable, Range, Seal, Table};
 
 /// Where to look for an entry.
@@ -16,11 +17,10 @@ pub(super) enum Location {
     Sealed(u32),
 }
 
-/// A full segment: where its table is, and which entries of which groups lie in it.
+/// A full segment: where its table is.
 #[derive(Clone, Debug)]
 pub(super) struct Sealed {
     pub(super) table_offset: u32,
-    pub(super) ranges: BTreeMap<u32, Range>,
     /// The table, as long as it is not in its file.
     pub(super) unwritten: Option<Arc<Table>>,
 }
@@ -30,6 +30,8 @@ pub(super) struct Sealed {
 pub(super) struct Index {
     pub(super) groups: BTreeMap<u32, Group>,
     pub(super) sealed: BTreeMap<u32, Sealed>,
+    /// Where to look for entries of full segments, by group.
+    runs: BTreeMap<u32, Runs>,
 }
 
 impl Index {
@@ -59,19 +61,18 @@ impl Index {
 
     /// The segment being written is full: what lies in it is found through its table now.
     pub(super) fn seal_active(&mut self, segment: u32, table_offset: u32) {
-        let mut ranges = BTreeMap::new();
         let mut table = Table::new();
         for (id, group) in &mut self.groups {
             let end = group.first + group.slots.len() as u64;
             let first = group.first;
             let slots = std::mem::take(&mut group.slots).into();
-            ranges.insert(*id, Range { first, end });
+            let range = Range { first, end };
+            self.runs.entry(*id).or_default().add(segment, range);
             table.insert(*id, GroupTable { first, slots });
             group.first = end;
         }
         let sealed = Sealed {
             table_offset,
-            ranges,
             unwritten: Some(Arc::new(table)),
         };
         self.sealed.insert(segment, sealed);
@@ -79,16 +80,14 @@ impl Index {
 
     /// Takes over what the seal of a full segment says, in order of the segments.
     pub(super) fn load(&mut self, segment: u32, seal: Seal) {
-        let mut ranges = BTreeMap::new();
         for (id, (mut group, range)) in seal.groups {
             group.durable = group.last;
             group.first = range.end;
             self.groups.insert(id, group);
-            ranges.insert(id, range);
+            self.runs.entry(id).or_default().add(segment, range);
         }
         let sealed = Sealed {
             table_offset: seal.table_offset,
-            ranges,
             unwritten: None,
         };
         self.sealed.insert(segment, sealed);
@@ -103,14 +102,7 @@ impl Index {
         if let Some(slot) = known.slot(index) {
             return Some(Location::Active(slot));
         }
-        // Entries that were cut off still lie in older segments. Those in their place were
-        // written later, so the newest segment that has the index has the entry.
-        let holds = |sealed: &Sealed| {
-            let range = sealed.ranges.get(&group);
-            range.is_some_and(|range| range.first <= index && index < range.end)
-        };
-        let mut newest_first = self.sealed.iter().rev();
-        let found = newest_first.find(|(_, sealed)| holds(sealed));
-        found.map(|(segment, _)| Location::Sealed(*segment))
+        let segment = self.runs.get(&group)?.find(index)?;
+        Some(Location::Sealed(segment))
     }
 }

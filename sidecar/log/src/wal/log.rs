@@ -12,7 +12,7 @@ use super::group::{EntryId, Group, Vote};
 use super::index::Index;
 use super::preparer::Preparer;
 use super::reader::Reader;
-use super::record::{Kind, RECORD_HEADER_BYTES, Record};
+use super::record::{Kind, Record};
 use super::recovery;
 use super::shared::{OnFatal, Shared};
 use super::state::{Flushed, Item, Plan, State};
@@ -130,14 +130,14 @@ impl Wal {
                 body: entry.body.clone(),
             };
             check_size(&record)?;
-            let place = state.push(record, |sequence| self.shared.following(sequence))?;
+            let position = state.push(record, |sequence| self.shared.following(sequence))?;
             lock(&self.shared.tail).push(
                 group,
                 StoredEntry {
                     kind: entry.kind,
                     term: entry.id.term,
                     index: entry.id.index,
-                    position: place.plus(RECORD_HEADER_BYTES),
+                    position,
                     body: entry.body,
                 },
             );
@@ -175,6 +175,7 @@ impl Wal {
         self.push(group, Kind::Truncate, after.unwrap_or(all), mark, None)?;
         let next = after.map_or(0, |id| id.index + 1);
         lock(&self.shared.tail).truncate(group, next);
+        self.reader.retain(group, ..next);
         Ok(())
     }
 
@@ -182,6 +183,7 @@ impl Wal {
     pub(crate) fn purge(&self, group: u32, upto: EntryId, flushed: Flushed) -> io::Result<()> {
         self.push(group, Kind::Purge, upto, &[], Some(flushed))?;
         lock(&self.shared.tail).purge(group, upto.index);
+        self.reader.retain(group, upto.index + 1..);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,8 +13,9 @@ use super::record::{Kind, RECORD_HEADER_BYTES, RecordHeader};
 use super::seal::{self, Table};
 use super::segment;
 use super::shared::Shared;
-use super::tail_cache::{StoredEntry, slice_of};
+use super::tail_cache::StoredEntry;
 use super::{Position, lock};
+use crate::place::Place;
 
 /// Files that are kept open for reading.
 const OPEN_FILES_MAX: usize = 64;
@@ -28,7 +30,7 @@ const COLD_BYTES_MAX: usize = 8 << 20;
 /// Entries read from files are verified as a whole, whatever part of them was asked for.
 /// Reading may block on the disk.
 #[derive(Clone)]
-pub struct Reader {
+pub(crate) struct Reader {
     shared: Arc<Shared>,
     cold: Arc<Cold>,
 }
@@ -38,7 +40,8 @@ pub struct Reader {
 struct Cold {
     files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
     tables: Mutex<VecDeque<(u32, Arc<Table>)>>,
-    entries: Mutex<VecDeque<StoredEntry>>,
+    /// With their groups.
+    entries: Mutex<VecDeque<(u32, StoredEntry)>>,
 }
 
 impl fmt::Debug for Reader {
@@ -55,17 +58,25 @@ impl Reader {
         }
     }
 
-    /// The bytes at a position, which are a part of one entry's body.
-    ///
-    /// # Errors
-    ///
-    /// When no entry has so many bytes there, when the entry is damaged, or when its file
-    /// cannot be read.
-    pub fn read(&self, position: Position, length: u32) -> Result<Bytes, ReadError> {
-        if let Some(bytes) = lock(&self.shared.tail).bytes_at(position, length) {
-            return Ok(bytes);
+    /// The bytes at a place, which are a part of one entry's body.
+    pub(crate) fn read(&self, group: u32, place: Place, length: u32) -> Result<Bytes, ReadError> {
+        let not_found = ReadError::NotFound { place, length };
+        if let Some(entry) = lock(&self.shared.tail).entry(group, place.index) {
+            return entry.part(place.offset, length).ok_or(not_found);
         }
-        self.read_cold(position, length)
+        let read_before = lock(&self.cold.entries)
+            .iter()
+            .find(|(of, entry)| *of == group && entry.index == place.index)
+            .map(|(_, entry)| entry.part(place.offset, length));
+        if let Some(part) = read_before {
+            return part.ok_or(not_found);
+        }
+        let Some(entry) = self.cold_entry(group, place.index)? else {
+            return Err(not_found);
+        };
+        let part = entry.part(place.offset, length).ok_or(not_found)?;
+        self.keep(group, entry);
+        Ok(part)
     }
 
     /// What [`Reader::read`] finds for each, in the same order.
@@ -73,13 +84,14 @@ impl Reader {
     /// # Errors
     ///
     /// Those of the first part that cannot be read.
-    pub fn read_all(
+    pub(crate) fn read_all(
         &self,
-        parts: impl IntoIterator<Item = (Position, u32)>,
+        group: u32,
+        parts: impl IntoIterator<Item = (Place, u32)>,
     ) -> Result<Vec<Bytes>, ReadError> {
         let parts = parts.into_iter();
         parts
-            .map(|(position, length)| self.read(position, length))
+            .map(|(place, length)| self.read(group, place, length))
             .collect()
     }
 
@@ -88,6 +100,11 @@ impl Reader {
         if let Some(entry) = self.recent(group, index) {
             return Ok(Some(entry));
         }
+        self.cold_entry(group, index)
+    }
+
+    /// An entry from its file.
+    fn cold_entry(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
         let (location, active) = {
             let state = lock(&self.shared.state);
             (state.index.locate(group, index), state.active.sequence)
@@ -111,60 +128,18 @@ impl Reader {
         lock(&self.shared.tail).entry(group, index).cloned()
     }
 
-    fn read_cold(&self, position: Position, length: u32) -> Result<Bytes, ReadError> {
-        let read_before = lock(&self.cold.entries)
-            .iter()
-            .find_map(|entry| slice_of(entry, position, length));
-        if let Some(bytes) = read_before {
-            return Ok(bytes);
-        }
-        let not_found = ReadError::NotFound { position, length };
-        let Some((slot, index)) = self.slot_at(position)? else {
-            return Err(not_found);
-        };
-        let entry = self.read_slot(position.segment, slot, index)?;
-        let bytes = slice_of(&entry, position, length).ok_or(not_found)?;
-        self.keep(entry);
-        Ok(bytes)
+    /// Entries of the group outside of these indexes are not there any more.
+    pub(super) fn retain(&self, group: u32, indexes: impl RangeBounds<u64>) {
+        lock(&self.cold.entries)
+            .retain(|(of, entry)| *of != group || indexes.contains(&entry.index));
     }
 
-    /// The entry that this position is inside of, with its index.
-    fn slot_at(&self, position: Position) -> Result<Option<(Slot, u64)>, ReadError> {
-        {
-            let state = lock(&self.shared.state);
-            if state.active.sequence == position.segment {
-                let groups = state.index.groups.values();
-                return Ok(groups
-                    .filter_map(|group| {
-                        let after = group
-                            .slots
-                            .partition_point(|slot| slot.offset < position.offset);
-                        let place = after.checked_sub(1)?;
-                        Some((*group.slots.get(place)?, group.first + place as u64))
-                    })
-                    .max_by_key(|(slot, _)| slot.offset));
-            }
-            if !state.index.sealed.contains_key(&position.segment) {
-                return Ok(None);
-            }
-        }
-        let table = self.table(position.segment)?;
-        let found = table.values().filter_map(|group| {
-            let after = group
-                .slots
-                .partition_point(|slot| slot.offset < position.offset);
-            let place = after.checked_sub(1)?;
-            Some((*group.slots.get(place)?, group.first + place as u64))
-        });
-        Ok(found.max_by_key(|(slot, _)| slot.offset))
-    }
-
-    fn keep(&self, entry: StoredEntry) {
+    fn keep(&self, group: u32, entry: StoredEntry) {
         let mut entries = lock(&self.cold.entries);
-        entries.push_front(entry);
-        let mut bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
+        entries.push_front((group, entry));
+        let mut bytes: usize = entries.iter().map(|(_, entry)| entry.body.len()).sum();
         while entries.len() > COLD_ENTRIES_MAX || bytes > COLD_BYTES_MAX && entries.len() > 1 {
-            bytes -= entries.pop_back().map_or(0, |entry| entry.body.len());
+            bytes -= entries.pop_back().map_or(0, |(_, entry)| entry.body.len());
         }
     }
 
@@ -178,15 +153,14 @@ impl Reader {
         if !is_entry || header.term != slot.term || header.index != index {
             return Err(corrupt);
         }
-        let place = Position {
-            segment,
-            offset: slot.offset,
-        };
         Ok(StoredEntry {
             kind: header.kind,
             term: header.term,
             index,
-            position: place.plus(RECORD_HEADER_BYTES),
+            position: Position {
+                segment,
+                offset: slot.offset,
+            },
             body,
         })
     }

@@ -11,8 +11,8 @@ pub(crate) struct StoredEntry {
     pub(crate) kind: Kind,
     pub(crate) term: u64,
     pub(crate) index: u64,
-    /// Where the body starts.
-    pub(crate) position: Position,
+    /// Where its record starts on this node.
+    pub(super) position: Position,
     pub(crate) body: Bytes,
 }
 
@@ -87,14 +87,6 @@ impl TailCache {
         entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    /// The bytes at a position, when the entry that they are a part of is here.
-    pub(super) fn bytes_at(&self, position: Position, length: u32) -> Option<Bytes> {
-        self.groups.values().find_map(|entries| {
-            let after = entries.partition_point(|entry| entry.position <= position);
-            slice_of(entries.get(after.checked_sub(1)?)?, position, length)
-        })
-    }
-
     fn evict(&mut self) {
         while self.bytes > self.bytes_max {
             let oldest = self
@@ -114,14 +106,13 @@ impl TailCache {
     }
 }
 
-/// A part of an entry's body, when it lies in there.
-pub(super) fn slice_of(entry: &StoredEntry, position: Position, length: u32) -> Option<Bytes> {
-    if position.segment != entry.position.segment {
-        return None;
+impl StoredEntry {
+    /// A part of the body, when there is so much of it.
+    pub(super) fn part(&self, offset: u32, length: u32) -> Option<Bytes> {
+        let start = offset as usize;
+        let end = start.checked_add(length as usize)?;
+        (end <= self.body.len()).then(|| self.body.slice(start..end))
     }
-    let start = position.offset.checked_sub(entry.position.offset)? as usize;
-    let end = start.checked_add(length as usize)?;
-    (end <= entry.body.len()).then(|| entry.body.slice(start..end))
 }
 
 fn cost(entry: &StoredEntry) -> usize {

@@ -80,6 +80,10 @@ impl Apply for Counting {
         self.stamp_ms
     }
 
+    fn is_damaged(&self) -> bool {
+        false
+    }
+
     fn unwritten_records(&self) -> u64 {
         self.unwritten
     }

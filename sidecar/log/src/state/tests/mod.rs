@@ -1,6 +1,7 @@
 mod cost;
 mod failures;
 mod model;
+mod places;
 mod scenarios;
 mod schedules;
 
@@ -14,10 +15,8 @@ use crate::apply::{Applied, Apply, Checkpoint as _};
 use crate::command::{Batch, Command, Outcome, TopicId};
 use crate::queue_index::IndexEntry;
 use crate::raft::LogId;
-use crate::wal::Position;
 
-/// Entries by their index, as the write-ahead log would hold them; the segment of an
-/// entry's position is its index.
+/// Entries by their index, as the write-ahead log would hold them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entries {
     bodies: Vec<Bytes>,
@@ -29,8 +28,8 @@ impl Entries {
     }
 
     pub(super) fn bytes(&self, entry: &IndexEntry) -> Bytes {
-        let start = entry.position.offset as usize;
-        let body = &self.bodies[entry.position.segment as usize];
+        let start = entry.place.offset as usize;
+        let body = &self.bodies[entry.place.index as usize];
         body.slice(start..start + entry.length as usize)
     }
 }
@@ -73,10 +72,6 @@ impl Subject {
     pub(super) fn apply(&mut self, index: usize) -> Vec<Outcome> {
         let entry = Applied {
             log_id: LogId::new(1.into(), index as u64),
-            position: Position {
-                segment: index as u32,
-                offset: 0,
-            },
             body: &self.entries.bodies[index],
         };
         self.state.apply(entry).unwrap()

@@ -13,6 +13,7 @@ use crate::command::{
     StartFrom, TopicId, TransactionId,
 };
 use crate::derived::{Changes, DerivedError, Store, Table};
+use crate::queue_index::IndexError;
 
 fn message(key_hash: u64, deliver_at_ms: u64, stored: &str) -> NewMessage {
     NewMessage {
@@ -362,10 +363,59 @@ fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     assert!(matches!(
         refused.err(),
         Some(StateError::Derived(DerivedError::NewerFormat {
-            found: 2,
-            newest: 1
+            found: 3,
+            newest: 2
         }))
     ));
+}
+
+#[test]
+fn derived_state_of_an_older_format_is_made_again() {
+    let mut subject = subject(2);
+    subject.submit(2, &vec![send(message(0, 0, "kept")); 100]);
+    subject.checkpoint();
+    let before = subject.digest();
+    let store = subject.state.shared().store();
+    store.commit(Changes::older_format(), 1).unwrap();
+    drop(store);
+    let mut subject = subject.crash();
+    assert_eq!(subject.digest(), before);
+    assert!(subject.path().with_extension("discarded").exists());
+    subject.checkpoint();
+    let subject = subject.crash();
+    assert_eq!(subject.digest(), before);
+}
+
+#[test]
+fn a_damaged_place_in_a_queue_is_never_served() {
+    let mut subject = subject(1);
+    subject.submit(2, &vec![send(message(0, 0, "kept")); 100]);
+    subject.checkpoint();
+    let before = subject.digest();
+    let file = subject.path().join("index/0000000000-0000-00000000.index");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[7 * 40 + 9] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let shared = subject.state.shared();
+    let read = |from, max| {
+        let mut found = Vec::new();
+        shared.index(TopicId(0), 0, from, max, &mut found)?;
+        Ok::<_, IndexError>(found.len())
+    };
+    assert_eq!(read(0, 7).unwrap(), 7);
+    assert_eq!(read(8, 100).unwrap(), 92);
+    assert!(!subject.state.is_damaged());
+    let damaged = read(0, 100).unwrap_err();
+    assert!(
+        matches!(damaged, IndexError::Damaged { offset: 7, .. }),
+        "{damaged}"
+    );
+    assert!(subject.state.is_damaged());
+    drop(shared);
+    let subject = subject.crash();
+    assert!(!subject.state.is_damaged());
+    assert_eq!(subject.digest(), before);
+    assert_eq!(subject.visible(TopicId(0)), [vec!["kept"; 100]]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::{ReadError, Wal, WalOpenError, group::EntryId};
 use super::{append, entry, open, segment_path};
+use crate::place::Place;
 
 /// A copy of the directory to damage.
 fn copy(from: &Path) -> tempfile::TempDir {
@@ -167,11 +168,11 @@ fn damage_in_full_segments_is_refused_or_seen_when_read() {
         ),
         "{error}"
     );
-    let part = super::super::Position {
-        segment: 1,
-        offset: 64 + 32,
+    let place = Place {
+        index: 0,
+        offset: 0,
     };
-    let error = wal.reader().read(part, 10).unwrap_err();
+    let error = wal.reader().read(0, place, 10).unwrap_err();
     assert!(
         matches!(
             error,

@@ -25,11 +25,11 @@ fn open_on(directory: &Path, disk: Arc<dyn Disk>) -> Result<Wal, WalOpenError> {
     Wal::open(directory, OPTIONS, disk, fatal)
 }
 
-fn open(directory: &Path) -> Result<Wal, WalOpenError> {
+pub(crate) fn open(directory: &Path) -> Result<Wal, WalOpenError> {
     open_on(directory, Arc::new(OsDisk))
 }
 
-fn entry(term: u64, index: u64, body: impl Into<Bytes>) -> NewEntry {
+pub(crate) fn entry(term: u64, index: u64, body: impl Into<Bytes>) -> NewEntry {
     NewEntry {
         kind: Kind::Normal,
         id: EntryId { term, index },
@@ -38,7 +38,7 @@ fn entry(term: u64, index: u64, body: impl Into<Bytes>) -> NewEntry {
 }
 
 /// Appends and waits for the sync; what is waited for is one batch.
-fn append(wal: &Wal, group: u32, entries: Vec<NewEntry>) -> std::io::Result<()> {
+pub(crate) fn append(wal: &Wal, group: u32, entries: Vec<NewEntry>) -> std::io::Result<()> {
     let (sender, receiver) = mpsc::channel();
     let flushed = Box::new(move |result| sender.send(result).unwrap());
     wal.append(group, entries, flushed)?;

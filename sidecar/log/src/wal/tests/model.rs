@@ -6,8 +6,10 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 
-use super::super::{EntryId, Position, StoredEntry, Vote, Wal};
+use super::super::{EntryId, Vote, Wal};
 use super::{append, entry, open};
+use crate::place::Place;
+use crate::wal::ReadError;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -128,18 +130,31 @@ fn check(wal: &Wal, group: u32, model: &Model) {
             expected.cloned(),
             "entry {index} of group {group}"
         );
-        if let Some(StoredEntry { position, body, .. }) = found {
-            check_parts(wal, position, &body);
+        match expected {
+            Some((_, body)) => check_parts(wal, group, index, body),
+            None => check_absent(wal, group, index),
         }
     }
 }
 
-fn check_parts(wal: &Wal, position: Position, body: &[u8]) {
+fn check_parts(wal: &Wal, group: u32, index: u64, body: &[u8]) {
     let (half, length) = (body.len() as u32 / 2, body.len() as u32);
-    let part = wal.reader().read(position.plus(half), length - half);
-    if length > 0 {
-        assert_eq!(part.unwrap(), body[half as usize..]);
-    }
+    let place = Place {
+        index,
+        offset: half,
+    };
+    let part = wal.reader().read(group, place, length - half);
+    assert_eq!(part.unwrap(), body[half as usize..]);
+    let too_long = wal.reader().read(group, place, length - half + 1);
+    assert!(matches!(too_long, Err(ReadError::NotFound { .. })));
+}
+
+fn check_absent(wal: &Wal, group: u32, index: u64) {
+    let part = wal.reader().read(group, Place { index, offset: 0 }, 0);
+    assert!(
+        matches!(part, Err(ReadError::NotFound { .. })),
+        "entry {index} of group {group}: {part:?}"
+    );
 }
 
 proptest! {
