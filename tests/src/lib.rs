@@ -1,5 +1,6 @@
 //! What the tests of all crates share.
 
+pub mod chaos;
 pub mod checker;
 pub mod servers;
 pub mod sidecar;

@@ -1,0 +1,3 @@
+//! Real nodes, real load, and whatever can go wrong with a machine.
+
+pub mod power;
