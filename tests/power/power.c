@@ -6,8 +6,8 @@
  * reads its newest bytes. A second function is a full disk: nothing can be created and no
  * file can grow, while what is allocated can be written.
  *
- *   OUTRIGGER_POWER_DIRECTORY  the directory, absolute and without symbolic links
- *   OUTRIGGER_POWER_CONTROL    a file of 3 bytes or more that the process looks at all the
+ *   POWER_DISK_DIRECTORY  the directory, absolute and without symbolic links
+ *   POWER_DISK_CONTROL    a file of 3 bytes or more that the process looks at all the
  *                              time, so that its owner can change the following:
  *     byte 0  'b' keep unsynced bytes in memory; 't' let them through, as when only the
  *             process dies
@@ -107,8 +107,8 @@ REAL(ssize_t, copy_file_range, int, off_t *, int, off_t *, size_t, unsigned)
 REAL(ssize_t, sendfile64, int, int, off_t *, size_t)
 
 __attribute__((constructor)) static void start(void) {
-    const char *below = getenv("OUTRIGGER_POWER_DIRECTORY");
-    const char *path = getenv("OUTRIGGER_POWER_CONTROL");
+    const char *below = getenv("POWER_DISK_DIRECTORY");
+    const char *path = getenv("POWER_DISK_CONTROL");
     if (below && strlen(below) < sizeof directory) {
         strcpy(directory, below);
         directory_length = strlen(directory);

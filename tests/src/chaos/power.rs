@@ -76,8 +76,8 @@ impl PowerDisk {
     pub fn load(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", &self.library)
-            .env("OUTRIGGER_POWER_DIRECTORY", &self.directory)
-            .env("OUTRIGGER_POWER_CONTROL", &self.control);
+            .env("POWER_DISK_DIRECTORY", &self.directory)
+            .env("POWER_DISK_CONTROL", &self.control);
     }
 
     /// Whether kill -9 drops what is not synced, which is so at first; otherwise it survives,

@@ -1,0 +1,305 @@
+//! Breaks something, waits a while, and heals it.
+
+use std::{ops::Range, time::Duration};
+
+use anyhow::Context as _;
+use outrigger_proto::cluster::{AddRequest, RemoveRequest, ReplaceRequest, TransferRequest};
+use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _, seq::SliceRandom as _};
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use super::{journal::eventually, network::Link, options::FaultKind, world::World};
+
+/// Longer than an election takes, which is 400 ms at most.
+const PAUSE_MS: Range<u64> = 600..1_800;
+const PARTITION_MS: Range<u64> = 600..2_000;
+const DOWN_MS: Range<u64> = 100..1_500;
+/// How long blocks reach the disk early before the power goes.
+const LEAKING_MS: u64 = 200;
+const FULL_MS: Range<u64> = 1_000..2_500;
+const SLOW_MS: Range<u64> = 1..15;
+/// A change of the members, with the time to catch up.
+const MEMBERSHIP_MS_MAX: u64 = 30_000;
+/// Of 100 faults, so many hit the leader.
+const LEADER_PERCENT: u32 = 60;
+
+/// Breaks something of this kind, and stops breaking it. What is still to be healed then is
+/// that nodes are down; says what was done.
+///
+/// # Errors
+///
+/// When it could not be done, or a change of the members was refused.
+pub async fn strike(
+    world: &mut World,
+    kind: FaultKind,
+    random: &mut StdRng,
+) -> anyhow::Result<String> {
+    match kind {
+        FaultKind::Kill => kill(world, random).await,
+        FaultKind::Pause => pause(world, random).await,
+        FaultKind::Partition => partition(world, random).await,
+        FaultKind::Power => power(world, random).await,
+        FaultKind::DiskFull => disk_full(world, random).await,
+        FaultKind::Bitflip => bitflip(world, random).await,
+        FaultKind::Membership => membership(world, random).await,
+    }
+}
+
+/// Undoes whatever is still broken; the ids of nodes that were not running.
+///
+/// # Errors
+///
+/// When a node cannot be started.
+pub fn heal(world: &mut World) -> anyhow::Result<Vec<u64>> {
+    world.network.heal();
+    for node in &world.nodes {
+        node.signal(Signal::CONT);
+        let disk = node.disk();
+        disk.set_full(false)?;
+        disk.set_leaking(0)?;
+        disk.set_volatile(true)?;
+    }
+    world.start_missing()
+}
+
+async fn hold(random: &mut StdRng, range: Range<u64>) -> u64 {
+    let time_ms = random.random_range(range);
+    sleep(Duration::from_millis(time_ms)).await;
+    time_ms
+}
+
+/// A node and what it is.
+async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'static str)> {
+    let leader = world.leader().await;
+    let others: Vec<_> = world
+        .nodes
+        .iter()
+        .map(|node| node.id)
+        .filter(|id| Some(*id) != leader)
+        .collect();
+    match leader {
+        Some(leader) if random.random_range(0..100) < LEADER_PERCENT => Ok((leader, "leader")),
+        _ => {
+            let follower = others.choose(random).context("there are no other nodes")?;
+            Ok((*follower, "follower"))
+        }
+    }
+}
+
+async fn kill(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (id, role) = target(world, random).await?;
+    let node = world.node(id)?;
+    node.disk().set_volatile(false)?;
+    sleep(Duration::from_millis(random.random_range(0..300))).await;
+    node.kill();
+    let down_ms = hold(random, DOWN_MS).await;
+    Ok(format!("killed {role} {id}, down for {down_ms} ms"))
+}
+
+async fn pause(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (id, role) = target(world, random).await?;
+    world.node(id)?.signal(Signal::STOP);
+    let time_ms = hold(random, PAUSE_MS).await;
+    world.node(id)?.signal(Signal::CONT);
+    Ok(format!("stopped {role} {id} for {time_ms} ms"))
+}
+
+async fn partition(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (id, role) = target(world, random).await?;
+    let shape = *[
+        "both ways",
+        "is not heard",
+        "hears nobody",
+        "behind slow links",
+    ]
+    .choose(random)
+    .unwrap_or(&"both ways");
+    let delay_ms = random.random_range(SLOW_MS);
+    let others: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
+    for other in others.into_iter().filter(|other| *other != id) {
+        let (out, back) = match shape {
+            "is not heard" => (Link::Held, Link::Open),
+            "hears nobody" => (Link::Open, Link::Held),
+            "behind slow links" => (Link::Slow { delay_ms }, Link::Slow { delay_ms }),
+            _ => (Link::Held, Link::Held),
+        };
+        world.network.set(id, other, out);
+        world.network.set(other, id, back);
+    }
+    let time_ms = hold(random, PARTITION_MS).await;
+    world.network.heal();
+    Ok(format!(
+        "partitioned {role} {id}, {shape}, for {time_ms} ms"
+    ))
+}
+
+async fn power(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (first, _) = target(world, random).await?;
+    let mut others: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
+    others.retain(|id| *id != first);
+    others.shuffle(random);
+    let more = random.random_range(0..=others.len());
+    let mut ids = vec![first];
+    ids.extend(others.into_iter().take(more));
+    let leaking = [0, 0, 64, 160].choose(random).copied().unwrap_or(0);
+    for id in &ids {
+        world.node(*id)?.disk().set_leaking(leaking)?;
+    }
+    sleep(Duration::from_millis(
+        LEAKING_MS + random.random_range(0..100),
+    ))
+    .await;
+    for id in &ids {
+        world.node(*id)?.signal(Signal::KILL);
+    }
+    for id in &ids {
+        world.node(*id)?.wait();
+    }
+    let down_ms = hold(random, 50..500).await;
+    Ok(format!(
+        "cut the power of {ids:?} for {down_ms} ms, {leaking} of 256 blocks written early"
+    ))
+}
+
+async fn disk_full(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (first, role) = target(world, random).await?;
+    let is_everywhere = random.random_range(0..4) == 0;
+    for node in &world.nodes {
+        if is_everywhere || node.id == first {
+            node.disk().set_full(true)?;
+        }
+    }
+    let time_ms = hold(random, FULL_MS).await;
+    let place = if is_everywhere {
+        "all disks".to_owned()
+    } else {
+        format!("the disk of {role} {first}")
+    };
+    Ok(format!("{place} full for {time_ms} ms"))
+}
+
+async fn bitflip(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (id, role) = target(world, random).await?;
+    let node = world.node(id)?;
+    // The damage is to be found in what was written, not in what was lost.
+    node.disk().set_volatile(false)?;
+    sleep(Duration::from_millis(50)).await;
+    node.kill();
+    let flipped = node.flip_bit(random)?;
+    hold(random, 50..300).await;
+    Ok(match flipped {
+        Some(flipped) => format!(
+            "flipped a bit of {role} {id} at {} of {}",
+            flipped.offset,
+            flipped.path.display()
+        ),
+        None => format!("killed {role} {id}, which had too little to damage"),
+    })
+}
+
+async fn membership(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    match random.random_range(0..3) {
+        0 => transfer(world).await,
+        1 => replace(world, random).await,
+        _ => add_and_remove(world).await,
+    }
+}
+
+async fn transfer(world: &mut World) -> anyhow::Result<String> {
+    const TRANSFER_MS_MAX: u64 = 10_000;
+    let before = world.leader().await.context("there is no leader")?;
+    let mut operator = world.operator(TRANSFER_MS_MAX).await?;
+    operator
+        .transfer(TransferRequest { to: 0 })
+        .await
+        .context("transfer")?;
+    let mut after = None;
+    let moved = eventually(TRANSFER_MS_MAX, async || {
+        after = world.leader().await;
+        after.is_some_and(|after| after != before)
+    });
+    anyhow::ensure!(moved.await, "{before} was to hand over and leads still");
+    Ok(format!(
+        "transferred from {before} to {}",
+        after.unwrap_or(0)
+    ))
+}
+
+/// A node is lost with all it has; another one takes its place.
+async fn replace(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+    let (id, role) = target(world, random).await?;
+    let node = world.node(id)?;
+    node.kill();
+    let edge = node.edge();
+    let new = world.make_node(Some(edge)).await?;
+    // The lost one is no member any more when the new one starts to ask around.
+    world.start(new)?;
+    let address = world.node(new)?.peer_address();
+    elected(world, id).await?;
+    let request = ReplaceRequest {
+        id,
+        with_id: new,
+        with_address: address,
+    };
+    retried("replace", async || {
+        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        Ok(operator.replace(request.clone()).await.map(drop)?)
+    })
+    .await?;
+    world.forget(id);
+    Ok(format!("lost {role} {id}, replaced it with {new}"))
+}
+
+async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
+    let new = world.make_node(None).await?;
+    world.start(new)?;
+    let address = world.node(new)?.peer_address();
+    let request = AddRequest { id: new, address };
+    retried("add", async || {
+        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        Ok(operator.add(request.clone()).await.map(drop)?)
+    })
+    .await?;
+    anyhow::ensure!(
+        eventually(MEMBERSHIP_MS_MAX, async || world.is_whole().await).await,
+        "{new} was added and is not a voter"
+    );
+    retried("remove", async || {
+        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        let request = RemoveRequest { id: new };
+        Ok(operator.remove(request).await.map(drop)?)
+    })
+    .await?;
+    world.node(new)?.kill();
+    world.forget(new);
+    Ok(format!("added {new} and removed it"))
+}
+
+/// Waits until somebody else than this one leads.
+async fn elected(world: &World, lost: u64) -> anyhow::Result<()> {
+    let is_elected = eventually(MEMBERSHIP_MS_MAX, async || {
+        world.leader().await.is_some_and(|leader| leader != lost)
+    });
+    anyhow::ensure!(is_elected.await, "nobody else than {lost} leads");
+    Ok(())
+}
+
+/// A change of the members can meet an election, or a node that has not started yet.
+async fn retried(
+    what: &str,
+    mut change: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut last = None;
+    let is_done = eventually(MEMBERSHIP_MS_MAX, async || match change().await {
+        Ok(()) => true,
+        Err(error) => {
+            last = Some(error);
+            false
+        }
+    });
+    if is_done.await {
+        return Ok(());
+    }
+    let last = last.map_or_else(String::new, |error| format!("{error:#}"));
+    anyhow::bail!("{what} was not done within {MEMBERSHIP_MS_MAX} ms; last answer: {last}")
+}

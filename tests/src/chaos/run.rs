@@ -1,0 +1,340 @@
+//! A run: form a cluster, load it, break and heal it, and look at what is left.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use outrigger_proto::v1::{self, admin_client::AdminClient};
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use serde::Serialize;
+
+use super::{
+    faults,
+    journal::{Journal, eventually},
+    load::{self, Load},
+    observe,
+    options::{FaultKind, Options},
+    world::{RECOVERY_MS_MAX, World},
+};
+use crate::checker::{Finding, History, Replica, Report, Resolve, Violation, check};
+
+/// From the end of sending to the last transaction decided and the last message delivered.
+const QUIET_MS_MAX: u64 = 60_000;
+/// Time without faults before each round.
+const CALM_MS: u64 = 300;
+
+/// What a run came to.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// Rounds that were done.
+    pub rounds: u32,
+    /// Nodes of the cluster.
+    pub nodes: u64,
+    /// What chose the faults.
+    pub seed: u64,
+    /// How often each fault struck.
+    pub faults: BTreeMap<FaultKind, u32>,
+    /// Messages that were attempted.
+    pub attempted: u64,
+    /// Messages that were acknowledged.
+    pub acknowledged: u64,
+    /// Transactions that were attempted.
+    pub transactions: u64,
+    /// Messages on every replica at the end.
+    pub stored: u64,
+    /// Deliveries to consumers.
+    pub delivered: u64,
+    /// Acks that were confirmed to consumers.
+    pub acks: u64,
+    /// Every broken promise and how often.
+    #[serde(flatten)]
+    pub violations: BTreeMap<Violation, u64>,
+    /// What kept the cluster from going on, or from becoming quiet.
+    pub stuck: Vec<String>,
+    /// A few cases of each broken promise.
+    pub examples: BTreeMap<Violation, Vec<String>>,
+    /// From healing to everybody being served again, at most.
+    pub recovery_ms_max: u64,
+    /// And in the middle.
+    pub recovery_ms_p50: u64,
+    /// How long it all took.
+    pub seconds: f64,
+    /// Where data and histories are, when something is wrong.
+    pub kept: Option<PathBuf>,
+}
+
+impl Summary {
+    /// True when every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.stuck.is_empty() && self.violations.values().all(|count| *count == 0)
+    }
+}
+
+struct Run {
+    world: World,
+    journal: Arc<Journal>,
+    load: Load,
+    faults: BTreeMap<FaultKind, u32>,
+    stuck: Vec<String>,
+    recoveries_ms: Vec<u64>,
+}
+
+/// Does it all.
+///
+/// # Errors
+///
+/// When the cluster cannot be formed.
+pub async fn run(options: &Options) -> anyhow::Result<Summary> {
+    let began = Instant::now();
+    let world = World::form(options).await?;
+    world.create_topics().await?;
+    let journal = Arc::new(Journal::default());
+    let edges: Vec<_> = world.nodes.iter().map(super::node::Node::uri).collect();
+    let load = Load::start(&journal, &edges).await?;
+    let mut run = Run {
+        world,
+        journal,
+        load,
+        faults: BTreeMap::new(),
+        stuck: Vec::new(),
+        recoveries_ms: Vec::new(),
+    };
+    let rounds = run.rounds(options).await;
+    let replicas = run.quiesce().await;
+    let history = run.history();
+    let report = check(&history, &replicas);
+    let mut summary = run.summary(&report, options, rounds);
+    summary.acks = history.acks.len() as u64;
+    summary.seconds = began.elapsed().as_secs_f64();
+    if !summary.is_clean() {
+        keep(options, &history, &replicas)?;
+        summary.kept = Some(options.directory.clone());
+    }
+    drop(run);
+    if summary.kept.is_none() {
+        fs::remove_dir_all(&options.directory)?;
+    }
+    Ok(summary)
+}
+
+impl Run {
+    /// How many rounds were done.
+    async fn rounds(&mut self, options: &Options) -> u32 {
+        let mut random = StdRng::seed_from_u64(options.seed);
+        let mut deck = Vec::new();
+        for round in 1..=options.rounds {
+            if deck.is_empty() {
+                deck.clone_from(&options.faults);
+                deck.shuffle(&mut random);
+            }
+            let Some(kind) = deck.pop() else { break };
+            tokio::time::sleep(std::time::Duration::from_millis(CALM_MS)).await;
+            if let Err(error) = self.round(round, kind, &mut random).await {
+                say(&format!("round {round}: {kind}: {error:#}"));
+                self.stuck.push(format!("round {round}: {kind}: {error:#}"));
+                return round;
+            }
+        }
+        options.rounds
+    }
+
+    async fn round(
+        &mut self,
+        round: u32,
+        kind: FaultKind,
+        random: &mut StdRng,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        *self.faults.entry(kind).or_default() += 1;
+        let done = faults::strike(&mut self.world, kind, random).await?;
+        let down = faults::heal(&mut self.world)?;
+        let healed = Instant::now();
+        let before = self.journal.progress();
+        let goes_on = eventually(RECOVERY_MS_MAX, async || {
+            self.is_served(&before) && self.world.is_whole().await
+        });
+        if !goes_on.await {
+            let status = self.world.status().await;
+            let waiting = self.unserved(&before).join(", ");
+            anyhow::bail!(
+                "{done}; not whole {RECOVERY_MS_MAX} ms after healing; waiting: [{waiting}]; \
+                 {status:?}"
+            );
+        }
+        let recovery_ms = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.recoveries_ms.push(recovery_ms);
+        say(&format!(
+            "round {round}: {done}; started {down:?}; whole after {recovery_ms} ms; {:.1} s",
+            began.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    fn is_served(&self, before: &HashMap<String, u64>) -> bool {
+        self.unserved(before).is_empty()
+    }
+
+    /// Those of which nothing was acknowledged since then.
+    fn unserved(&self, before: &HashMap<String, u64>) -> Vec<String> {
+        let now = self.journal.progress();
+        let waiting = before
+            .iter()
+            .filter(|(who, count)| now.get(*who).unwrap_or(&0) <= count);
+        waiting.map(|(who, _)| who.clone()).collect()
+    }
+
+    /// Ends the load, lets everything come to an end, and reads all replicas.
+    async fn quiesce(&mut self) -> Vec<Replica> {
+        self.load.end_sending(&self.journal).await;
+        let edges: Vec<_> = self.world.nodes.iter().map(|node| node.uri()).collect();
+        let is_decided = eventually(QUIET_MS_MAX, async || undecided(&edges).await == Some(0));
+        if !is_decided.await {
+            let left = undecided(&edges).await;
+            self.stuck.push(format!("undecided transactions: {left:?}"));
+        }
+        let is_drained = eventually(QUIET_MS_MAX, async || backlog(&edges).await == Some(0));
+        if !is_drained.await {
+            let left = backlog(&edges).await;
+            self.stuck.push(format!("undelivered messages: {left:?}"));
+        }
+        self.load.end_consuming(&self.journal).await;
+        if !eventually(QUIET_MS_MAX, async || is_level(&edges).await).await {
+            self.stuck.push("the replicas are not level".to_owned());
+        }
+        let mut replicas = Vec::new();
+        for edge in &edges {
+            match observe::replica(edge).await {
+                Ok(replica) => replicas.push(replica),
+                Err(error) => self.stuck.push(format!("{error:#}")),
+            }
+        }
+        replicas
+    }
+
+    /// What was noted, as far as it has come by now.
+    fn history(&self) -> History {
+        let mut history = self.journal.take();
+        for transaction in &mut history.transactions {
+            if transaction.resolved == Resolve::Unknown {
+                transaction.resolved = Resolve::CheckedBack;
+            }
+        }
+        for group in load::CONSUMER_GROUPS {
+            for (topic, _) in load::TOPICS {
+                history.drained.push((group.to_owned(), topic.to_owned()));
+            }
+        }
+        history
+    }
+
+    fn summary(&mut self, report: &Report, options: &Options, rounds: u32) -> Summary {
+        self.recoveries_ms.sort_unstable();
+        let middle = self.recoveries_ms.get(self.recoveries_ms.len() / 2);
+        let examples = |finding: &Finding| finding.examples.clone();
+        Summary {
+            rounds,
+            nodes: options.nodes,
+            seed: options.seed,
+            faults: std::mem::take(&mut self.faults),
+            attempted: report.attempted,
+            acknowledged: report.acknowledged,
+            transactions: report.transactions,
+            stored: report.stored,
+            delivered: report.delivered,
+            acks: 0,
+            violations: report
+                .findings
+                .iter()
+                .map(|(violation, finding)| (*violation, finding.count))
+                .collect(),
+            examples: report
+                .findings
+                .iter()
+                .filter(|(_, finding)| finding.count > 0)
+                .map(|(violation, finding)| (*violation, examples(finding)))
+                .collect(),
+            stuck: std::mem::take(&mut self.stuck),
+            recovery_ms_max: self.recoveries_ms.last().copied().unwrap_or(0),
+            recovery_ms_p50: middle.copied().unwrap_or(0),
+            seconds: 0.0,
+            kept: None,
+        }
+    }
+}
+
+/// Half-messages without a verdict.
+async fn undecided(edges: &[String]) -> Option<usize> {
+    for edge in edges {
+        let Ok(mut admin) = AdminClient::connect(edge.clone()).await else {
+            continue;
+        };
+        let request = v1::ListTransactionsRequest::default();
+        if let Ok(answer) = admin.list_transactions(request).await {
+            return Some(answer.into_inner().transactions.len());
+        }
+    }
+    None
+}
+
+/// Messages that some consumer group has still to finish.
+async fn backlog(edges: &[String]) -> Option<u64> {
+    let mut total = 0;
+    for group in load::CONSUMER_GROUPS {
+        let mut left = None;
+        for edge in edges {
+            let Ok(mut admin) = AdminClient::connect(edge.clone()).await else {
+                continue;
+            };
+            let request = v1::DescribeConsumerGroupRequest {
+                consumer_group: group.to_owned(),
+            };
+            if let Ok(answer) = admin.describe_consumer_group(request).await {
+                let queues = answer.into_inner().queues;
+                left = Some(queues.iter().map(|queue| queue.backlog).sum::<u64>());
+                break;
+            }
+        }
+        total += left?;
+    }
+    Some(total)
+}
+
+/// True when all nodes have applied the same, and go on having done so.
+async fn is_level(edges: &[String]) -> bool {
+    const STAYS_MS: u64 = 500;
+    let applied = async || {
+        let asked = edges.iter().map(|edge| observe::digest(edge));
+        let answers = futures::future::join_all(asked).await;
+        let indexes = answers
+            .into_iter()
+            .map(|answer| answer.map(|answer| answer.applied_index));
+        let indexes: anyhow::Result<Vec<_>> = indexes.collect();
+        let indexes = indexes.ok()?;
+        let first = *indexes.first()?;
+        indexes.iter().all(|index| *index == first).then_some(first)
+    };
+    let Some(first) = applied().await else {
+        return false;
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(STAYS_MS)).await;
+    applied().await == Some(first)
+}
+
+/// Writes down what was attempted and what was found.
+fn keep(options: &Options, history: &History, replicas: &[Replica]) -> anyhow::Result<()> {
+    let write = |name: &str, content: String| {
+        fs::write(options.directory.join(name), content).with_context(|| name.to_owned())
+    };
+    write("history.txt", format!("{history:#?}"))?;
+    write("replicas.txt", format!("{replicas:#?}"))
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "chaos: {line}");
+}

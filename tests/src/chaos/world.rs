@@ -1,0 +1,236 @@
+//! The nodes of a cluster and all that lies between them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use outrigger_proto::{
+    cluster::{StatusRequest, StatusResponse, cluster_client::ClusterClient},
+    v1::{self, admin_client::AdminClient},
+};
+use tonic::transport::Channel;
+
+use super::{
+    journal::eventually, load, network::Network, node::Node, observe, options::Options,
+    power::PowerLibrary,
+};
+
+/// From the start of all processes to a leader.
+const FORMATION_MS_MAX: u64 = 20_000;
+/// From healing to all members being up to date.
+pub const RECOVERY_MS_MAX: u64 = 20_000;
+/// Entries that a member may be behind under load.
+const LAG_MAX: u64 = 2_000;
+/// Settings of all nodes: small and quick, so that a round sees much.
+const CONFIG: &str = r#"
+default_queues = 2
+drain_ms = 1000
+
+[log]
+segment_bytes = 16777216
+
+[check_back]
+first_check_ms = 500
+interval_ms_max = 1000
+"#;
+
+/// The nodes of a cluster and all that lies between them.
+#[derive(Debug)]
+pub struct World {
+    /// Members, and those that are about to be one.
+    pub nodes: Vec<Node>,
+    /// What lies between them.
+    pub network: Network,
+    directory: PathBuf,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+    library: PowerLibrary,
+    next_id: u64,
+}
+
+impl World {
+    /// Starts the nodes and waits until they are a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When they do not become one in time.
+    pub async fn form(options: &Options) -> anyhow::Result<Self> {
+        fs::create_dir_all(&options.directory)?;
+        fs::write(options.directory.join("node.toml"), CONFIG)?;
+        let mut world = Self {
+            nodes: Vec::new(),
+            network: Network::default(),
+            library: PowerLibrary::build(&options.directory)?,
+            directory: options.directory.clone(),
+            program: options.program.clone(),
+            environment: options.environment.clone(),
+            next_id: 1,
+        };
+        for _ in 0..options.nodes {
+            world.make_node(None).await?;
+        }
+        let ids: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
+        for id in ids {
+            world.start(id)?;
+        }
+        let count = world.nodes.len();
+        let is_formed = eventually(FORMATION_MS_MAX, async || {
+            let status = world.status().await;
+            status.is_some_and(|status| status.leader != 0 && status.members.len() == count)
+        });
+        anyhow::ensure!(
+            is_formed.await,
+            "no cluster within {FORMATION_MS_MAX} ms; see {}",
+            world.directory.display()
+        );
+        Ok(world)
+    }
+
+    /// The directory of everything.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A node with an empty directory, which is not running yet; at the address for
+    /// applications of an old one, when it takes its place.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for it.
+    pub async fn make_node(&mut self, edge: Option<String>) -> anyhow::Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let node = Node::new(id, edge, &self.directory, &self.network, &self.library).await?;
+        self.nodes.push(node);
+        Ok(id)
+    }
+
+    /// Starts the process of a node.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, or it cannot be started.
+    pub fn start(&mut self, id: u64) -> anyhow::Result<()> {
+        let peers: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| format!("{}={}", node.id, node.peer_address()))
+            .collect();
+        let peers = peers.join(",");
+        let node = self.nodes.iter_mut().find(|node| node.id == id);
+        let node = node.with_context(|| format!("there is no node {id}"))?;
+        node.start(&self.program, &peers, &self.environment, &self.network)
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node.
+    pub fn node(&mut self, id: u64) -> anyhow::Result<&mut Node> {
+        let node = self.nodes.iter_mut().find(|node| node.id == id);
+        node.with_context(|| format!("there is no node {id}"))
+    }
+
+    /// Forgets a node that is no member any more.
+    pub fn forget(&mut self, id: u64) {
+        self.nodes.retain(|node| node.id != id);
+    }
+
+    /// Starts all nodes that are not running; the ids of those that were not.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be started.
+    pub fn start_missing(&mut self) -> anyhow::Result<Vec<u64>> {
+        let missing = self.nodes.iter_mut().filter_map(|node| {
+            let is_running = node.is_running();
+            (!is_running).then_some(node.id)
+        });
+        let missing: Vec<_> = missing.collect();
+        for id in &missing {
+            self.start(*id)?;
+        }
+        Ok(missing)
+    }
+
+    /// The status as the node with the newest term sees it; the leader's own, when it answers.
+    pub async fn status(&self) -> Option<StatusResponse> {
+        let asked = self.nodes.iter().map(|node| status(node.uri()));
+        let answers = futures::future::join_all(asked).await;
+        answers.into_iter().flatten().max_by_key(|answer| {
+            let reached = answer.members.iter().map(|member| member.matched_index);
+            (answer.term, reached.max())
+        })
+    }
+
+    /// The leader's number, when there is one.
+    pub async fn leader(&self) -> Option<u64> {
+        let leader = self.status().await?.leader;
+        (leader != 0).then_some(leader)
+    }
+
+    /// True when there is a leader and it has all of the nodes, and only them, with it.
+    pub async fn is_whole(&self) -> bool {
+        let Some(status) = self.status().await else {
+            return false;
+        };
+        let ids: Vec<_> = self.nodes.iter().map(|node| node.id).collect();
+        status.leader != 0
+            && status.members.len() == ids.len()
+            && status.members.iter().all(|member| {
+                let id = member.node.as_ref().map_or(0, |node| node.id);
+                let is_voter = member.role == 1 || member.role == 2;
+                ids.contains(&id) && member.reachable && is_voter && member.lag <= LAG_MAX
+            })
+    }
+
+    /// Topics and consumer groups.
+    ///
+    /// # Errors
+    ///
+    /// When no node makes them.
+    pub async fn create_topics(&self) -> anyhow::Result<()> {
+        let node = self.nodes.first().context("there are no nodes")?;
+        let mut admin = AdminClient::connect(node.uri()).await?;
+        for (topic, queues) in load::TOPICS {
+            admin
+                .create_topic(v1::CreateTopicRequest {
+                    topic: topic.to_owned(),
+                    queues,
+                })
+                .await?;
+        }
+        for group in load::CONSUMER_GROUPS {
+            admin
+                .create_consumer_group(v1::CreateConsumerGroupRequest {
+                    consumer_group: group.to_owned(),
+                    start_from: v1::StartFrom::First.into(),
+                    // Nothing is to become a dead letter here.
+                    max_attempts: 1_000,
+                    retry_delays_ms: vec![200],
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A connection to the leader for what only it can do, which may take `limit_ms`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no leader.
+    pub async fn operator(&mut self, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel>> {
+        let leader = self.leader().await.context("there is no leader")?;
+        observe::connect(&self.node(leader)?.uri(), limit_ms)
+    }
+}
+
+async fn status(uri: String) -> Option<StatusResponse> {
+    const STATUS_MS_MAX: u64 = 1_000;
+    let mut client = observe::connect(&uri, STATUS_MS_MAX).ok()?;
+    let answer = client.status(StatusRequest {}).await;
+    answer.ok().map(tonic::Response::into_inner)
+}
