@@ -26,6 +26,9 @@ struct Arguments {
     /// membership
     #[arg(long, value_delimiter = ',', default_values_t = FaultKind::ALL)]
     faults: Vec<FaultKind>,
+    /// All disks pretend to sync: the run has to find lost messages
+    #[arg(long)]
+    disks_lie: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
         faults: arguments.faults,
         directory,
+        disks_lie: arguments.disks_lie,
         environment: Vec::new(),
     };
     let runtime = tokio::runtime::Runtime::new()?;

@@ -54,11 +54,8 @@ pub fn heal(world: &mut World) -> anyhow::Result<Vec<u64>> {
     world.network.heal();
     for node in &world.nodes {
         node.signal(Signal::CONT);
-        let disk = node.disk();
-        disk.set_full(false)?;
-        disk.set_leaking(0)?;
-        disk.set_volatile(true)?;
     }
+    world.heal_disks()?;
     world.start_missing()
 }
 
@@ -138,7 +135,10 @@ async fn power(world: &mut World, random: &mut StdRng) -> anyhow::Result<String>
     let mut others: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
     others.retain(|id| *id != first);
     others.shuffle(random);
-    let more = random.random_range(0..=others.len());
+    let more = match world.disks_lie() {
+        true => others.len(),
+        false => random.random_range(0..=others.len()),
+    };
     let mut ids = vec![first];
     ids.extend(others.into_iter().take(more));
     let leaking = [0, 0, 64, 160].choose(random).copied().unwrap_or(0);

@@ -89,6 +89,9 @@ pub struct Options {
     pub faults: Vec<FaultKind>,
     /// Where everything is kept; not there yet.
     pub directory: PathBuf,
+    /// All disks pretend to sync, and power always goes everywhere: a run that has to end
+    /// with lost messages, or the checker is none.
+    pub disks_lie: bool,
     /// Environment variables of the nodes.
     pub environment: Vec<(String, String)>,
 }

@@ -74,10 +74,16 @@ impl PowerLibrary {
 impl PowerDisk {
     /// Gives the disk to a process that is about to start.
     pub fn load(&self, command: &mut Command) {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("POWER_DISK_DIRECTORY", &self.directory)
-            .env("POWER_DISK_CONTROL", &self.control);
+        command.envs(self.environment());
+    }
+
+    /// The environment of a process that is to have this disk.
+    pub fn environment(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("LD_PRELOAD", &self.library),
+            ("POWER_DISK_DIRECTORY", &self.directory),
+            ("POWER_DISK_CONTROL", &self.control),
+        ]
     }
 
     /// Whether kill -9 drops what is not synced, which is so at first; otherwise it survives,
@@ -89,6 +95,15 @@ impl PowerDisk {
     pub fn set_volatile(&self, volatile: bool) -> io::Result<()> {
         let byte = if volatile { b'b' } else { b't' };
         self.file.write_all_at(&[byte], 0)
+    }
+
+    /// Makes it a disk that lies: kill -9 drops even what was synced.
+    ///
+    /// # Errors
+    ///
+    /// As [`PowerDisk::set_volatile`].
+    pub fn set_lying(&self) -> io::Result<()> {
+        self.file.write_all_at(b"h", 0)
     }
 
     /// Whether the disk is full: nothing can be created and no file can grow.

@@ -18,6 +18,7 @@ use super::{
     faults,
     journal::{Journal, eventually},
     load::{self, Load},
+    node::Node,
     observe,
     options::{FaultKind, Options},
     world::{RECOVERY_MS_MAX, World},
@@ -95,7 +96,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let world = World::form(options).await?;
     world.create_topics().await?;
     let journal = Arc::new(Journal::default());
-    let edges: Vec<_> = world.nodes.iter().map(super::node::Node::uri).collect();
+    world.heal_disks()?;
+    let edges: Vec<_> = world.nodes.iter().map(Node::uri).collect();
     let load = Load::start(&journal, &edges).await?;
     let mut run = Run {
         world,
@@ -192,7 +194,7 @@ impl Run {
     /// Ends the load, lets everything come to an end, and reads all replicas.
     async fn quiesce(&mut self) -> Vec<Replica> {
         self.load.end_sending(&self.journal).await;
-        let edges: Vec<_> = self.world.nodes.iter().map(|node| node.uri()).collect();
+        let edges: Vec<_> = self.world.nodes.iter().map(Node::uri).collect();
         let is_decided = eventually(QUIET_MS_MAX, async || undecided(&edges).await == Some(0));
         if !is_decided.await {
             let left = undecided(&edges).await;

@@ -1,7 +1,7 @@
 //! The nodes of a cluster and all that lies between them.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,7 @@ pub struct World {
     directory: PathBuf,
     program: PathBuf,
     environment: Vec<(String, String)>,
+    disks_lie: bool,
     library: PowerLibrary,
     next_id: u64,
 }
@@ -66,6 +67,7 @@ impl World {
             directory: options.directory.clone(),
             program: options.program.clone(),
             environment: options.environment.clone(),
+            disks_lie: options.disks_lie,
             next_id: 1,
         };
         for _ in 0..options.nodes {
@@ -86,6 +88,29 @@ impl World {
             world.directory.display()
         );
         Ok(world)
+    }
+
+    /// Makes all disks what they are when nothing is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be reached.
+    pub fn heal_disks(&self) -> io::Result<()> {
+        for node in &self.nodes {
+            let disk = node.disk();
+            disk.set_full(false)?;
+            disk.set_leaking(0)?;
+            match self.disks_lie {
+                true => disk.set_lying()?,
+                false => disk.set_volatile(true)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// True when disks only pretend to sync.
+    pub fn disks_lie(&self) -> bool {
+        self.disks_lie
     }
 
     /// The directory of everything.

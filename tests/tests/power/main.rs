@@ -12,11 +12,17 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use outrigger_tests::chaos::power::{PowerDisk, PowerLibrary};
+use outrigger_sdk::{Client, Message};
+use outrigger_tests::{
+    chaos::power::{PowerDisk, PowerLibrary},
+    sidecar::{Settings, Sidecar},
+};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 const VICTIM: &str = "OUTRIGGER_TEST_VICTIM";
@@ -238,6 +244,53 @@ fn a_part_of_the_unsynced_blocks_may_be_there_all_the_same() {
         let unwritten = if at < 64 { 1 } else { 0 };
         assert!(*first == 2 || *first == unwritten, "block {at}: {first}");
     }
+}
+
+/// The files of a directory, and of those in it, that have anything in them.
+fn written(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => written(&path),
+            false => vec![(path.clone(), fs::metadata(&path).expect("a file").len())],
+        })
+        .filter(|(_, bytes)| *bytes > 0)
+        .collect()
+}
+
+async fn publish(sidecar: &Sidecar, count: usize) {
+    let client = Client::connect(sidecar.uri()).await.expect("an address");
+    let producer = client.producer("power");
+    let messages = (0..count).map(|_| Message::new("power", vec![7; 1_000]));
+    for receipt in producer.send_all(messages).await {
+        receipt.expect("it is stored");
+    }
+}
+
+/// Whatever reached a file would have gone past the library, and power could not take it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_writes_nothing_past_the_disk() {
+    let (_directory, library) = library();
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    fs::create_dir(&data).expect("a directory");
+    let control = directory.path().join("control");
+    let disk = library.disk(&data, &control).expect("a disk");
+    disk.set_lying().expect("it can be set");
+    let mut settings = Settings::new(&data);
+    for (name, value) in disk.environment() {
+        settings = settings.with_env(name, value.to_str().expect("a name"));
+    }
+    let mut sidecar = Sidecar::start(settings).expect("it starts");
+    // More than the first segment of the log holds. Ending in order writes a checkpoint.
+    publish(&sidecar, 6_000).await;
+    sidecar.signal(Signal::TERM).expect("it runs");
+    let status = sidecar.wait(Duration::from_secs(60)).expect("it ends");
+    assert!(status.success(), "{status}");
+    let files = fs::read_dir(data.join("wal")).expect("a log").count();
+    assert!(files > 1, "{files} files in the log");
+    assert_eq!(written(&data), []);
 }
 
 /// Tries to use more room than there is.

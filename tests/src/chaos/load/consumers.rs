@@ -72,7 +72,7 @@ async fn turn(
     journal.delivered(deliveries.iter().map(|delivery| noted(group, delivery)));
     let to_ack: Vec<_> = deliveries
         .iter()
-        .filter(|delivery| delivery.attempt > 1 || journal.number() % FORGOTTEN != 0)
+        .filter(|delivery| delivery.attempt > 1 || !journal.number().is_multiple_of(FORGOTTEN))
         .collect();
     if to_ack.is_empty() {
         return Ok(());
