@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 pub mod delivery;
 pub mod edge;
+pub mod forward;
 mod gauges;
 pub mod guards;
 pub mod http;

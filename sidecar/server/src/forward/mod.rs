@@ -1,0 +1,26 @@
+//! Passing calls to the leader.
+//!
+//! Every process of a cluster takes every call: a node that leads serves it, another one, and
+//! a sidecar, pass it on as it is, without decoding it. Whoever took the call from the
+//! application waits for a leader when there is none, and repeats what was not answered as
+//! far as that is harmless ([`Repeat`]). Publish streams survive a change of the leader;
+//! other streams end, and their clients open them again.
+
+mod body;
+mod failure;
+mod forwarder;
+mod method;
+mod options;
+mod pool;
+mod publish;
+mod service;
+mod target;
+#[cfg(test)]
+mod tests;
+mod unary;
+
+pub use forwarder::Forwarder;
+pub use method::{Method, Repeat};
+pub use options::Options;
+pub use service::{Forward, ForwardLayer};
+pub use target::{Target, of_node};
