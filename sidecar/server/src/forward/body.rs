@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, Request, Response};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tonic::{Status, body::Body};
 
@@ -22,6 +22,7 @@ pub(super) struct KeptRequest {
     content: Vec<Bytes>,
     /// What was too much to be kept.
     rest: Option<Body>,
+    is_kept: bool,
 }
 
 impl KeptRequest {
@@ -41,6 +42,7 @@ impl KeptRequest {
                     head,
                     content,
                     rest: Some(body),
+                    is_kept: false,
                 });
             }
         }
@@ -48,12 +50,13 @@ impl KeptRequest {
             head,
             content,
             rest: None,
+            is_kept: true,
         })
     }
 
     /// Whether it can be made again after [`Self::make`].
     pub(super) fn is_kept(&self) -> bool {
-        self.rest.is_none()
+        self.is_kept
     }
 
     pub(super) fn make(&mut self) -> Request<Body> {

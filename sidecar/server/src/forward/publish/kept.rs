@@ -113,3 +113,47 @@ impl Kept {
         self.requests.front().is_some_and(|request| request.tried)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::frames::Frames, *};
+
+    fn message(content: &[u8]) -> Message {
+        let mut frames = Frames::new(100);
+        let length = u32::try_from(content.len()).expect("short").to_be_bytes();
+        frames.push(&Bytes::from([&[0], &length[..], content].concat()));
+        frames.next().expect("not too long").expect("complete")
+    }
+
+    #[test]
+    fn room_is_bounded_by_number_and_by_bytes() {
+        let mut kept = Kept::default();
+        assert!(kept.has_room(1, 1));
+        kept.push(message(b"\x10\x07"));
+        assert!(!kept.has_room(1, 100));
+        assert!(!kept.has_room(100, 7));
+        assert!(kept.has_room(2, 8));
+        assert!(!kept.answered(), "it was not even sent");
+        kept.next().expect("one to send");
+        assert!(kept.answered());
+        assert!(kept.has_room(1, 1));
+    }
+
+    #[test]
+    fn every_stream_begins_with_who_sends() {
+        let identity = b"\x0a\x02\x0a\x00";
+        let send = b"\x1a\x02\x0a\x00";
+        let mut kept = Kept::default();
+        kept.push(message(identity));
+        kept.push(message(send));
+        kept.push(message(send));
+        assert_eq!(kept.next(), Some(message(identity).framed));
+        assert_eq!(kept.next(), Some(message(send).framed));
+        assert!(kept.answered());
+        kept.start_over();
+        assert_eq!(kept.next(), Some(message(&[&identity[..], send].concat()).framed));
+        assert_eq!(kept.next(), Some(message(send).framed));
+        assert_eq!(kept.next(), None);
+        assert!(kept.may_repeat());
+    }
+}

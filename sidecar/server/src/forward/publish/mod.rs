@@ -11,8 +11,6 @@ mod frames;
 mod kept;
 mod relay;
 mod scan;
-#[cfg(test)]
-mod tests;
 
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::StreamBody;
