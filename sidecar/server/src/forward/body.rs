@@ -4,6 +4,10 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -23,6 +27,8 @@ pub(super) struct KeptRequest {
     /// What was too much to be kept.
     rest: Option<Body>,
     is_kept: bool,
+    /// Whether anything of the body went out since it was made for the last time.
+    is_out: Arc<AtomicBool>,
 }
 
 impl KeptRequest {
@@ -43,6 +49,7 @@ impl KeptRequest {
                     content,
                     rest: Some(body),
                     is_kept: false,
+                    is_out: Arc::default(),
                 });
             }
         }
@@ -51,6 +58,7 @@ impl KeptRequest {
             content,
             rest: None,
             is_kept: true,
+            is_out: Arc::default(),
         })
     }
 
@@ -59,9 +67,20 @@ impl KeptRequest {
         self.is_kept
     }
 
+    /// Whether somebody may have received it, the last time that it was made. Without its
+    /// body it asks for nothing.
+    pub(super) fn may_be_out(&self) -> bool {
+        self.content.is_empty() || self.is_out.load(Ordering::Acquire)
+    }
+
     pub(super) fn make(&mut self) -> Request<Body> {
-        let content = self.content.clone().into_iter().map(Frame::data);
-        let kept = stream::iter(content.map(Ok::<_, Status>));
+        self.is_out = Arc::default();
+        let is_out = Arc::clone(&self.is_out);
+        let content = self.content.clone().into_iter().map(move |data| {
+            is_out.store(true, Ordering::Release);
+            Ok::<_, Status>(Frame::data(data))
+        });
+        let kept = stream::iter(content);
         let body = match self.rest.take() {
             None => Body::new(StreamBody::new(kept)),
             Some(rest) => Body::new(StreamBody::new(kept.chain(frames(rest)))),

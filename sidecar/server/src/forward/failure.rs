@@ -71,7 +71,9 @@ pub(super) fn no_leader(waited_ms: u64) -> Failure {
     Failure::new(
         Code::Unavailable,
         NO_LEADER,
-        format!("no leader of the cluster could be reached within {waited_ms} ms; nothing was taken"),
+        format!(
+            "no leader of the cluster could be reached within {waited_ms} ms; nothing was taken"
+        ),
     )
     .with("limit", format_args!("{waited_ms} ms"))
 }

@@ -123,10 +123,14 @@ impl Forwarder {
             }
             Target::At(edge) => edge,
         };
-        let mut channel = self.shared.pool.channel(edge).map_err(|failure| Unanswered {
-            fate: Fate::NotTaken,
-            why: failure.message,
-        })?;
+        let mut channel = self
+            .shared
+            .pool
+            .channel(edge)
+            .map_err(|failure| Unanswered {
+                fate: Fate::NotTaken,
+                why: failure.message,
+            })?;
         let hops = HeaderValue::from(hops(&request).saturating_add(1));
         request.headers_mut().insert(HOPS, hops);
         let calling = async {

@@ -4,6 +4,9 @@ pub struct Options {
     /// How long a call waits for a leader and is repeated, from its arrival, before it is
     /// refused with UNAVAILABLE. Default 5,000.
     pub leader_wait_ms: u64,
+    /// How long a call that may not be repeated waits for the answer of a node that does not
+    /// lead any more. Default 500.
+    pub last_answer_ms: u64,
     /// The largest request that is kept to be repeated; a larger one is passed once.
     /// Default 16 MiB.
     pub request_bytes_max: usize,
@@ -32,6 +35,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             leader_wait_ms: 5_000,
+            last_answer_ms: 500,
             request_bytes_max: 16 << 20,
             response_bytes_max: 16 << 20,
             publish_requests_max: 1_024,

@@ -33,10 +33,7 @@ impl Pool {
 
     /// The connection to the node that serves applications at `edge`.
     pub(super) fn channel(&self, edge: &str) -> Result<Channel, Failure> {
-        let mut channels = self
-            .channels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(edge) {
             return Ok(channel.clone());
         }

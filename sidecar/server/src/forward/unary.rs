@@ -30,13 +30,16 @@ pub(super) async fn run(
     let mut may_have_been_taken = false;
     let mut attempt = 0;
     while let Some(target) = forwarder.leader(deadline).await {
-        let made = make(forwarder, &target, &mut here, request.make()).await;
+        let left = left(forwarder, &target, repeat);
+        let made = make(forwarder, &target, &mut here, request.make(), left).await;
         let fate = match made {
             Ok(Attempt {
                 fate: Fate::Answered,
                 response,
             }) => return response,
-            Ok(Attempt { fate, .. }) | Err(Unanswered { fate, .. }) => fate,
+            Ok(Attempt { fate, .. }) => fate,
+            Err(_) if !request.may_be_out() => Fate::NotTaken,
+            Err(Unanswered { fate, .. }) => fate,
         };
         forwarder.doubted();
         may_have_been_taken |= fate == Fate::Unknown;
@@ -60,6 +63,20 @@ pub(super) async fn run(
     })
 }
 
+/// Ends when it is no use to wait for an answer of `target` any longer: a leader that is cut
+/// off, or stands still, would never answer. One that only stopped leading answers soon, and
+/// its answer is worth something where a call may not be repeated.
+async fn left(forwarder: &Forwarder, target: &Target, repeat: Repeat) {
+    forwarder.left(target.clone()).await;
+    match repeat {
+        Repeat::Harmless => {}
+        Repeat::NeverAfterSending => {
+            let last_answer_ms = forwarder.options().last_answer_ms;
+            tokio::time::sleep(Duration::from_millis(last_answer_ms)).await;
+        }
+    }
+}
+
 /// An attempt that was answered by somebody.
 struct Attempt {
     fate: Fate,
@@ -71,6 +88,7 @@ async fn make(
     target: &Target,
     here: &mut Routes,
     request: Request<Body>,
+    left: impl Future<Output = ()>,
 ) -> Result<Attempt, Unanswered> {
     let whole = async {
         let response = forwarder.call(target, here, request).await?;
@@ -88,8 +106,7 @@ async fn make(
     };
     let (response, trailers) = tokio::select! {
         whole = whole => whole?,
-        // A leader that is cut off, or stands still, would never answer.
-        () = forwarder.left(target.clone()), if *target != Target::Here => {
+        () = left, if *target != Target::Here => {
             return Err(Unanswered {
                 fate: Fate::Unknown,
                 why: "the leader has changed".to_owned(),

@@ -151,7 +151,10 @@ mod tests {
         assert_eq!(kept.next(), Some(message(send).framed));
         assert!(kept.answered());
         kept.start_over();
-        assert_eq!(kept.next(), Some(message(&[&identity[..], send].concat()).framed));
+        assert_eq!(
+            kept.next(),
+            Some(message(&[&identity[..], send].concat()).framed)
+        );
         assert_eq!(kept.next(), Some(message(send).framed));
         assert_eq!(kept.next(), None);
         assert!(kept.may_repeat());

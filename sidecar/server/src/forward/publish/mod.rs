@@ -30,9 +30,8 @@ pub(super) fn run(forwarder: Forwarder, here: Routes, request: Request<Body>) ->
     let relay = Relay::new(forwarder, here, request, answers);
     tokio::spawn(relay.run());
     let mut response = Response::new(Body::new(StreamBody::new(ReceiverStream::new(body))));
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

@@ -119,7 +119,11 @@ impl Node {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
             let incoming = TcpIncoming::from(listener);
             match leader {
-                None => Server::builder().serve_with_incoming(routes, incoming).await,
+                None => {
+                    Server::builder()
+                        .serve_with_incoming(routes, incoming)
+                        .await
+                }
                 Some(leader) => {
                     let forwarder = Forwarder::new(leader, Options::default());
                     Server::builder()

@@ -15,7 +15,11 @@ async fn open(proxy: &Proxy) -> Result<Streaming<v1::CheckBackResponse>, tonic::
 
 async fn opened(proxy: &Proxy) -> Streaming<v1::CheckBackResponse> {
     let mut answers = open(proxy).await.expect("a stream");
-    answers.message().await.expect("no error").expect("the first answer");
+    answers
+        .message()
+        .await
+        .expect("no error")
+        .expect("the first answer");
     answers
 }
 

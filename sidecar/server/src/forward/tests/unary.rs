@@ -41,7 +41,9 @@ async fn the_leader_s_answer_comes_back_as_it_is() {
     let proxy = Proxy::to(leader.target());
     prepare(&proxy.forward, "one").await.expect("an answer");
     assert_eq!(stored.topics(), ["one"]);
-    let status = prepare(&proxy.forward, "unknown").await.expect_err("not found");
+    let status = prepare(&proxy.forward, "unknown")
+        .await
+        .expect_err("not found");
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(reason(&status), "TRANSACTION_NOT_FOUND");
     assert_eq!(status.message(), "no such thing");
