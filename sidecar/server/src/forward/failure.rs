@@ -12,6 +12,8 @@ use crate::edge::status::{DOMAIN, Failure};
 pub(crate) const NO_LEADER: &str = "NO_LEADER";
 /// This node does not lead; nothing was taken.
 pub(crate) const NOT_LEADER: &str = "NOT_LEADER";
+/// This node does not take part yet.
+const NOT_READY: &str = "NOT_READY";
 /// A stream ended with the leader that served it.
 pub(crate) const LEADER_CHANGED: &str = "LEADER_CHANGED";
 /// The leader was lost on the way.
@@ -58,7 +60,7 @@ impl Fate {
             .filter(|info| info.domain == DOMAIN)
             .map(|info| info.reason);
         match reason.as_deref() {
-            Some(NO_LEADER | NOT_LEADER) => Self::NotTaken,
+            Some(NO_LEADER | NOT_LEADER | NOT_READY) => Self::NotTaken,
             // Of a node that ends, too: it does not know what becomes of its last calls.
             Some(OUTCOME_UNKNOWN | LEADER_CHANGED | "SHUTTING_DOWN") | None => Self::Unknown,
             // Something behind the leader is away, as a guard's Redis is.
