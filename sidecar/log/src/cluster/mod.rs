@@ -10,11 +10,12 @@ mod log;
 mod member;
 mod transport;
 
+pub use crate::raft::seed_elections;
 pub use error::MembershipError;
 pub use identity::Identity;
 pub use leadership::Leadership;
 pub use member::{Member, Members, Replica};
-pub use transport::{Exchange, OpenExchange, Purpose, PurposeKind, Transport};
+pub use transport::{Exchange, FRAME_BYTES_MAX, OpenExchange, Purpose, PurposeKind, Transport};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -7,6 +7,9 @@ use tokio::sync::mpsc;
 
 use super::Member;
 
+/// The largest frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = crate::raft::FRAME_BYTES_MAX;
+
 /// What a stream between two nodes carries. Each kind has a stream of its own, so that large
 /// ones hold up nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,14 +1,16 @@
 //! Leadership and membership of the group, as others see and change them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::{ChangeMembers, Instant, RaftMetrics};
+use openraft::{ChangeMembers, Instant};
 use tokio::sync::watch;
 
+use super::leadership::is_alone;
 use super::node::Node;
 use super::types::{LeaderTerm, NodeId, TypeConfig};
 use crate::apply::Apply;
@@ -36,7 +38,10 @@ impl<A: Apply> Node<A> {
         }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        if !metrics.state.is_leader() {
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        // Who was told to take over need not wait until the lease is over.
+        let given_away = self.given_away.load(SeqCst) == metrics.current_term;
+        if !metrics.state.is_leader() || given_away || !voters.any(|id| id == metrics.id) {
             return false;
         }
         is_alone(&metrics)
@@ -140,6 +145,7 @@ impl<A: Apply> Node<A> {
         if to == own {
             return Ok(own);
         }
+        self.given_away.store(term, SeqCst);
         let asked = self.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| MembershipError::Closed)?;
         let mut leadership = self.leadership();
@@ -180,12 +186,6 @@ impl<A: Apply> Node<A> {
         };
         MembershipError::NotLeader { leader }
     }
-}
-
-/// True when this node is the only voter.
-fn is_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
-    let mut voters = metrics.membership_config.membership().voter_ids();
-    voters.next() == Some(metrics.id) && voters.next().is_none()
 }
 
 fn changed<T>(result: Changed<T>) -> Result<(), MembershipError> {

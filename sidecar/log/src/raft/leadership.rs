@@ -1,41 +1,89 @@
 //! Whether this node leads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Raft, RaftMetrics};
+use openraft::{Instant as _, Raft, RaftMetrics};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::machine::{Driven, Machine};
 use super::types::TypeConfig;
 use crate::apply::Apply;
 use crate::cluster::Leadership;
-use crate::submit::{Batcher, Propose};
+use crate::submit::{Batcher, Propose, SubmitError};
 
-/// Who leads now. This node does when it has applied the first entry of its own term: by then
-/// it has applied everything that was acknowledged before.
-pub(super) fn of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
-    let term = metrics.current_term;
-    let applied_term = metrics.last_applied.map(|id| *id.committed_leader_id());
-    let running = metrics.running_state.is_ok() && metrics.state.is_leader();
-    if running && metrics.current_leader == Some(metrics.id) {
-        if applied_term == Some(term.into()) {
+/// A leader that has heard of no majority for so long leads nobody: by now the others have
+/// another leader, or will have one soon.
+const QUORUM_LOST_MS: u64 = 1_000;
+/// How often that is looked at.
+const LOOK_MS: u64 = 100;
+/// How long, once leadership is lost, what was proposed may wait for what becomes of it. Most
+/// of it is learned from the next leader.
+const ABANDON_MS: u64 = 2_000;
+
+/// What leadership follows from, as far as it changes often. Everything else is looked up when
+/// one of these has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    term: u64,
+    leads: bool,
+    ready: bool,
+    leader: Option<u64>,
+    members: Option<u64>,
+}
+
+impl Key {
+    fn of(metrics: &RaftMetrics<TypeConfig>) -> Self {
+        let term = metrics.current_term;
+        let running = metrics.running_state.is_ok();
+        let leader = metrics.current_leader.filter(|_| running);
+        let leads = leader == Some(metrics.id) && metrics.state.is_leader() && has_quorum(metrics);
+        let applied_term = metrics.last_applied.map(|id| id.leader_id.term);
+        Self {
+            term,
+            leads,
+            // It has applied the first entry of its own term, and thus everything before.
+            ready: leads && applied_term == Some(term),
+            leader: leader.filter(|id| *id != metrics.id),
+            members: metrics.membership_config.log_id().map(|id| id.index),
+        }
+    }
+
+    fn leadership(self, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+        let term = self.term;
+        if self.ready {
             return Leadership::Leading { term };
         }
-        return Leadership::Following { leader: None, term };
-    }
-    let member = |id| {
         let membership = metrics.membership_config.membership();
-        Some((id, membership.get_node(&id)?.clone()))
-    };
-    let leader = metrics.current_leader.filter(|id| *id != metrics.id);
-    Leadership::Following {
-        leader: leader.and_then(member),
-        term,
+        let leader = self.leader.and_then(|id| {
+            let member = membership.get_node(&id)?;
+            Some((id, member.clone()))
+        });
+        Leadership::Following { leader, term }
     }
 }
 
-/// Tells whenever it changes, until the group stops.
+/// Who leads now.
+pub(super) fn of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+    Key::of(metrics).leadership(metrics)
+}
+
+/// True when this node is the only voter.
+pub(super) fn is_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    voters.next() == Some(metrics.id) && voters.next().is_none()
+}
+
+fn has_quorum(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    let limit = Duration::from_millis(QUORUM_LOST_MS);
+    let heard = metrics.last_quorum_acked;
+    is_alone(metrics) || heard.is_some_and(|at| at.elapsed() < limit)
+}
+
+/// Tells whenever it changes, until the group stops. What waits to be proposed is refused when
+/// leadership is lost, and what was proposed is not waited for without end.
 pub(super) async fn run<A: Apply, P: Propose>(
     raft: Raft<TypeConfig, Machine<A>>,
     driven: Arc<Driven<A>>,
@@ -43,19 +91,39 @@ pub(super) async fn run<A: Apply, P: Propose>(
     leadership: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
+    let mut known = None;
+    let mut lost_at = None;
     loop {
-        let now = of(&metrics.borrow_and_update());
-        if now.is_leading() {
-            // Before anybody may submit: no entry is stamped earlier than one before it.
-            batcher.clock().raise(driven.state().last_stamp_ms());
+        let (key, now, alone) = {
+            let metrics = metrics.borrow_and_update();
+            let key = Key::of(&metrics);
+            let now = (known != Some(key)).then(|| key.leadership(&metrics));
+            (key, now, is_alone(&metrics))
+        };
+        known = Some(key);
+        if let Some(now) = now {
+            if now.is_leading() {
+                lost_at = None;
+                // Before anybody may submit: no entry is stamped earlier than one before it.
+                batcher.clock().raise(driven.state().last_stamp_ms());
+            }
+            let before = leadership.send_replace(now.clone());
+            if let Leadership::Following { leader, .. } = now
+                && before.is_leading()
+            {
+                lost_at = Some(Instant::now());
+                let leader = leader.map(|(id, _)| id);
+                batcher.refuse_waiting(SubmitError::NotLeader { leader });
+            }
         }
-        leadership.send_if_modified(|known| {
-            let changed = *known != now;
-            *known = now;
-            changed
-        });
-        if metrics.changed().await.is_err() {
-            return;
+        if lost_at.is_some_and(|at: Instant| at.elapsed() >= Duration::from_millis(ABANDON_MS)) {
+            lost_at = None;
+            batcher.abandon();
+        }
+        let look = (key.leads && !alone) || lost_at.is_some();
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(Duration::from_millis(LOOK_MS)), if look => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use openraft::{LogState, OptionalSend, RaftLogReader, Vote};
 use tokio::sync::oneshot;
 
 use super::membership;
+use super::network::APPEND_BYTES_MAX;
 use super::types::{LeaderId, LogId, Proposal, TypeConfig};
 use crate::blocking::Blocking;
 use crate::wal::{self, EntryId, Flushed, Kind, NewEntry, StoredEntry, Wal};
@@ -44,11 +45,11 @@ impl LogStore {
 
     /// Entries from `start`, below `end`, without gaps, until there are enough; from memory as
     /// far as they are there.
-    async fn read(&self, start: u64, end: u64) -> io::Result<Vec<StoredEntry>> {
+    async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<StoredEntry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let reader = self.wal.reader();
-        while bytes < READ_BYTES_MAX
+        while bytes < bytes_max
             && let index = start + entries.len() as u64
             && index < end
             && let Some(entry) = reader.recent(self.group, index)
@@ -70,7 +71,7 @@ impl LogStore {
                 };
                 bytes += entry.body.len();
                 entries.push(entry);
-                if bytes >= READ_BYTES_MAX {
+                if bytes >= bytes_max {
                     break;
                 }
             }
@@ -111,7 +112,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let portions = futures::stream::try_unfold(start, move |next| {
             let store = store.clone();
             async move {
-                let entries = store.read(next, end).await?;
+                let entries = store.read(next, end, READ_BYTES_MAX).await?;
                 let after = next + entries.len() as u64;
                 let entries = futures::stream::iter(entries).map(to_entry);
                 Ok::<_, io::Error>((after > next).then_some((entries, after)))
@@ -132,7 +133,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        let entries = self.read(start, end.min(self.next_index())).await?;
+        let end = end.min(self.next_index());
+        let entries = self.read(start, end, APPEND_BYTES_MAX).await?;
         entries.into_iter().map(to_entry).collect()
     }
 

@@ -10,6 +10,7 @@ mod membership;
 mod network;
 mod node;
 mod proposer;
+mod runtime;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -19,5 +20,7 @@ mod types;
 pub(crate) use checkpointer::CheckpointLimits;
 pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
+pub(crate) use network::FRAME_BYTES_MAX;
 pub(crate) use node::{GROUP, Node, NodeOptions};
+pub use runtime::seed_elections;
 pub(crate) use types::{LogId, Membership, StoredMembership};

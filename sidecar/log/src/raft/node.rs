@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -7,14 +8,16 @@ use openraft::errors::Fatal;
 use openraft::{Config, Raft, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::checkpointer::{CheckpointLimits, Checkpointer};
 use super::error::{NodeError, is_ahead};
 use super::leadership;
 use super::log_store::{LogStore, to_log_id};
 use super::machine::{Driven, Machine};
-use super::network::NoPeers;
+use super::network::Network;
 use super::proposer::Proposer;
+use super::serve;
 use super::timer;
 use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
@@ -30,6 +33,8 @@ pub(crate) const GROUP: u32 = 0;
 const HEARTBEAT_INTERVAL_MS: u64 = 50;
 const ELECTION_TIMEOUT_MIN_MS: u64 = 200;
 const ELECTION_TIMEOUT_MAX_MS: u64 = 400;
+/// Entries that are sent to another node together, at most.
+const APPEND_ENTRIES_MAX: u64 = 256;
 /// How long applying what was committed before may take.
 const RECOVERY_MS_MAX: u64 = 600_000;
 
@@ -65,6 +70,11 @@ pub(crate) struct Node<A: Apply> {
     wal: Arc<Wal>,
     driven: Arc<Driven<A>>,
     pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) network: Network,
+    /// Before, this node votes for nobody.
+    pub(super) silent_until: Instant,
+    /// The last term in which leadership was given away.
+    pub(super) given_away: AtomicU64,
     blocking: Blocking,
     batcher: Arc<Batcher<Proposer<A>>>,
     checkpointer: Arc<Checkpointer<A>>,
@@ -81,11 +91,14 @@ impl<A: Apply> Node<A> {
     ) -> Result<Self, NodeError> {
         discard_what_is_ahead(&wal, &mut state)?;
         let blocking = options.blocking;
+        let silent_until = serve::silent_until(wal.vote(GROUP).is_some());
+        let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
+        let network = Network::new(transport.cloned(), GROUP);
         let driven = Arc::new(Driven::new(state));
         let raft = Raft::new(
             options.node_id,
             Arc::new(config()),
-            NoPeers,
+            network.clone(),
             LogStore::new(Arc::clone(&wal), GROUP, blocking),
             Machine::new(Arc::clone(&driven)),
         )
@@ -124,6 +137,9 @@ impl<A: Apply> Node<A> {
             wal,
             driven,
             leadership,
+            network,
+            silent_until,
+            given_away: AtomicU64::new(0),
             blocking,
             batcher,
             checkpointer,
@@ -308,6 +324,7 @@ pub(super) fn config() -> Config {
         enable_leader_restore: Some(false),
         // A node that was away does not force an election when it comes back.
         enable_pre_vote: Some(true),
+        max_payload_entries: APPEND_ENTRIES_MAX,
         ..Config::default()
     }
 }

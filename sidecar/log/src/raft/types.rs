@@ -41,7 +41,7 @@ impl RaftTypeConfig for TypeConfig {
     type Vote = openraft::Vote<LeaderId>;
     type Payload = EntryPayload<Proposal, NodeId, Member>;
     type Entry = openraft::Entry<LeaderTerm, Self::Payload>;
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = super::runtime::Runtime;
     type Responder<T>
         = Completion<T>
     where

@@ -54,6 +54,15 @@ struct Queue {
     closed: bool,
 }
 
+/// Those who wait for an entry that was proposed.
+struct UnderWay {
+    bytes: u64,
+    waiting: Vec<(usize, oneshot::Sender<Answer>)>,
+}
+
+/// Taken by whoever answers first.
+type Slot = Arc<Mutex<Option<UnderWay>>>;
+
 /// What is on its way. Outside the queue's lock, because an entry may end while it is being
 /// proposed under that lock.
 #[derive(Default)]
@@ -71,6 +80,8 @@ pub(crate) struct Batcher<P> {
     clock: Clock,
     propose: P,
     queue: Mutex<Queue>,
+    /// The entries that were proposed and not answered; never locked before the queue is.
+    under_way: Mutex<Vec<Slot>>,
     counts: Counts,
     /// Woken when an entry was answered while submissions wait.
     wake: Notify,
@@ -83,6 +94,7 @@ impl<P: Propose> Batcher<P> {
             clock,
             propose,
             queue: Mutex::default(),
+            under_way: Mutex::default(),
             counts: Counts::default(),
             wake: Notify::new(),
         })
@@ -211,13 +223,26 @@ impl<P: Propose> Batcher<P> {
                 "commands were not answered in time"
             );
         }
+        self.refuse_waiting(SubmitError::Closed);
+    }
+
+    /// Refuses what has not been proposed yet.
+    pub(crate) fn refuse_waiting(&self, refusal: SubmitError) {
         let left = std::mem::take(&mut self.queue().submissions);
         self.counts.waiting.fetch_sub(left.len(), SeqCst);
         for submission in left {
             let bytes = submission.bytes;
             self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
             // A client that went away does not need its answer.
-            let _ = submission.answer.send(Err(SubmitError::Closed));
+            let _ = submission.answer.send(Err(refusal));
+        }
+    }
+
+    /// Waits no longer for what was proposed: nobody knows what becomes of it.
+    pub(crate) fn abandon(&self) {
+        let slots = std::mem::take(&mut *lock(&self.under_way));
+        for slot in slots {
+            self.answer(&slot, Err(SubmitError::OutcomeUnknown));
         }
     }
 
@@ -250,45 +275,31 @@ impl<P: Propose> Batcher<P> {
         let body = Batch::encode(self.clock.now_ms(), &commands);
         self.counts.waiting.fetch_sub(waiting.len(), SeqCst);
         self.counts.entries_in_flight.fetch_add(1, SeqCst);
+        let slot = Arc::new(Mutex::new(Some(UnderWay { bytes, waiting })));
+        lock(&self.under_way).push(Arc::clone(&slot));
         let entry = InFlight {
             batcher: Arc::clone(self),
-            bytes,
-            waiting,
+            slot,
         };
         self.propose
             .propose(body, move |answer| entry.answer(answer));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
-    fn answered(&self, bytes: u64) {
+    /// Answers an entry, unless that has happened already.
+    fn answer(&self, slot: &Slot, answer: Answer) {
+        let Some(UnderWay { bytes, waiting }) = lock(slot).take() else {
+            return;
+        };
+        // Room is made before anybody hears of it.
         self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
         self.counts.entries_in_flight.fetch_sub(1, SeqCst);
         if self.counts.waiting.load(SeqCst) > 0 {
             self.wake.notify_one();
         }
-    }
-}
-
-fn size(command: &Command) -> u64 {
-    command.encoded_bytes_max() as u64
-}
-
-/// An entry that was proposed, with who waits for it. However it ends, its bytes are given
-/// back.
-struct InFlight<P: Propose> {
-    batcher: Arc<Batcher<P>>,
-    bytes: u64,
-    waiting: Vec<(usize, oneshot::Sender<Answer>)>,
-}
-
-impl<P: Propose> InFlight<P> {
-    fn answer(mut self, answer: Answer) {
-        let waiting = std::mem::take(&mut self.waiting);
-        // Room is made before anybody hears of it.
-        drop(self);
         match answer {
             Ok(outcomes) => distribute(outcomes, waiting),
             Err(error) => {
@@ -301,9 +312,31 @@ impl<P: Propose> InFlight<P> {
     }
 }
 
+fn size(command: &Command) -> u64 {
+    command.encoded_bytes_max() as u64
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An entry that was proposed. However it ends, it is answered.
+struct InFlight<P: Propose> {
+    batcher: Arc<Batcher<P>>,
+    slot: Slot,
+}
+
+impl<P: Propose> InFlight<P> {
+    fn answer(self, answer: Answer) {
+        self.batcher.answer(&self.slot, answer);
+    }
+}
+
 impl<P: Propose> Drop for InFlight<P> {
     fn drop(&mut self) {
-        self.batcher.answered(self.bytes);
+        lock(&self.batcher.under_way).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        self.batcher
+            .answer(&self.slot, Err(SubmitError::OutcomeUnknown));
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Pending {
     /// One for each entry that the commands were divided into.
     parts: VecDeque<oneshot::Receiver<Answer>>,
     outcomes: Vec<Outcome>,
+    /// Why an earlier part was not answered with outcomes.
+    failure: Option<SubmitError>,
+    /// Some part was taken, or may have been.
+    taken: bool,
 }
 
 impl Pending {
@@ -26,6 +30,8 @@ impl Pending {
         Self {
             parts,
             outcomes: Vec::new(),
+            failure: None,
+            taken: false,
         }
     }
 }
@@ -38,12 +44,25 @@ impl Future for Pending {
         while let Some(part) = self.parts.front_mut() {
             let answer = ready!(Pin::new(part).poll(context));
             self.parts.pop_front();
-            let outcomes = answer.unwrap_or(Err(SubmitError::OutcomeUnknown))?;
-            if self.outcomes.is_empty() {
-                self.outcomes = outcomes;
-            } else {
-                self.outcomes.extend(outcomes);
+            match answer.unwrap_or(Err(SubmitError::OutcomeUnknown)) {
+                Ok(outcomes) => {
+                    self.taken = true;
+                    if self.outcomes.is_empty() {
+                        self.outcomes = outcomes;
+                    } else {
+                        self.outcomes.extend(outcomes);
+                    }
+                }
+                Err(error) => {
+                    self.taken |= error == SubmitError::OutcomeUnknown;
+                    self.failure.get_or_insert(error);
+                }
             }
+        }
+        if let Some(failure) = self.failure {
+            // Only when all parts were refused nothing was taken.
+            let unknown = SubmitError::OutcomeUnknown;
+            return Poll::Ready(Err(if self.taken { unknown } else { failure }));
         }
         Poll::Ready(Ok(std::mem::take(&mut self.outcomes)))
     }

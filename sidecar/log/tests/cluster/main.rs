@@ -1,0 +1,12 @@
+//! Several nodes that keep one log.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod harness;
+mod leaders;
+mod members;
