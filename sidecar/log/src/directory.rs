@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,6 +11,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cluster::Identity;
 
 const LOCK: &str = "LOCK";
+/// How often taking a directory is tried.
+const LOCK_TRIES_MAX: u32 = 20;
+/// How long it is waited in between.
+const LOCK_PAUSE_MS: u64 = 10;
 /// Where the write-ahead log is.
 const WAL: &str = "wal";
 /// Where what follows from it is.
@@ -168,18 +173,28 @@ impl Directory {
     }
 }
 
-/// Takes the directory for this process, until the file is dropped.
+/// Takes the directory for this process, until the file is dropped. A process that is just
+/// ending, or starting another one, may hold it for a moment longer than it seems.
 pub(crate) fn lock(directory: &Path) -> Result<File, DirectoryError> {
     let path = directory.join(LOCK);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = context("opening", &path, options.open(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse {
-            path: directory.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => context("locking", &path, Err(source)),
+    let mut tries = LOCK_TRIES_MAX;
+    loop {
+        tries -= 1;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tries > 0 => {
+                std::thread::sleep(Duration::from_millis(LOCK_PAUSE_MS));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(DirectoryError::InUse {
+                    path: directory.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return context("locking", &path, Err(source)),
+        }
     }
 }
 

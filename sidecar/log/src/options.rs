@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use crate::blocking::Blocking;
 use crate::cluster::ClusterOptions;
-use crate::raft::{CheckpointLimits, NodeOptions};
+use crate::raft::{CheckpointLimits, NodeOptions, Timing};
 use crate::state;
 use crate::submit::{self, WallClock};
 use crate::wal::{RECORD_BYTES_MAX, SEGMENT_BYTES_LIMIT, WalOptions};
@@ -58,6 +58,12 @@ pub struct Options {
     pub topics_max: u32,
     /// Consumer groups.
     pub consumer_groups_max: u32,
+    /// How often a leader is heard by the other nodes, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// How long a node waits for a leader before it stands for election, in milliseconds, at
+    /// least; at most twice as long. The same on all nodes. What follows from it: for how long
+    /// a leader may answer reads alone, and how soon one that hears nobody steps back.
+    pub election_timeout_ms: u64,
     /// What the node needs to be one of several; `None` is a cluster of this node alone.
     pub cluster: Option<ClusterOptions>,
     /// Where the time of day comes from, with which entries are stamped.
@@ -105,6 +111,8 @@ impl Options {
             producer_idle_ms: limits.producer_idle_ms,
             topics_max: limits.topics_max,
             consumer_groups_max: limits.consumer_groups_max,
+            heartbeat_interval_ms: 50,
+            election_timeout_ms: 200,
             cluster: None,
             wall_clock: WallClock::default(),
             blocking: Blocking::default(),
@@ -128,6 +136,10 @@ impl Options {
         within("entry_bytes_target", self.entry_bytes_target, 1, entry)?;
         let records = self.checkpoint_records_max;
         within("checkpoint_records_max", records, 1, u64::MAX)?;
+        let heartbeat = self.heartbeat_interval_ms;
+        within("heartbeat_interval_ms", heartbeat, 5, 10_000)?;
+        let election = self.election_timeout_ms;
+        within("election_timeout_ms", election, 3 * heartbeat, 100_000)?;
         within("in_flight_bytes_max", self.in_flight_bytes_max, 1, limit)
     }
 
@@ -145,6 +157,10 @@ impl Options {
             node_id: self.node_id,
             instance,
             cluster: self.cluster.clone(),
+            timing: Timing {
+                heartbeat_interval_ms: self.heartbeat_interval_ms,
+                election_timeout_ms: self.election_timeout_ms,
+            },
             wall_clock: self.wall_clock.clone(),
             blocking: self.blocking,
             submit: submit::Limits {

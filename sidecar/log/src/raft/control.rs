@@ -17,11 +17,6 @@ use crate::apply::Apply;
 use crate::cluster::{Leadership, Member, Members, MembershipError, Replica};
 use crate::submit::SubmitError;
 
-/// How long after a majority was heard this node may answer for it. The others refuse every
-/// other leader for longer (they count from when they heard, this node from when it asked),
-/// and the rest is for clocks that do not run alike.
-pub(super) const LEASE_MS: u64 = 150;
-
 /// How long a hand-over may take.
 const TRANSFER_MS_MAX: u64 = 2_000;
 
@@ -47,7 +42,7 @@ impl<A: Apply> Node<A> {
         is_alone(&metrics)
             || metrics
                 .last_quorum_acked
-                .is_some_and(|acked| acked.elapsed() < Duration::from_millis(LEASE_MS))
+                .is_some_and(|acked| acked.elapsed() < self.timing.lease())
     }
 
     pub(crate) async fn confirm_leadership(&self) -> Result<(), SubmitError> {

@@ -9,15 +9,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::machine::{Driven, Machine};
+use super::timing::Timing;
 use super::types::TypeConfig;
 use crate::apply::Apply;
 use crate::cluster::Leadership;
 use crate::submit::{Batcher, Propose, SubmitError};
 
-/// A leader that has heard of no majority for so long leads nobody: by now the others have
-/// another leader, or will have one soon.
-const QUORUM_LOST_MS: u64 = 1_000;
-/// How often that is looked at.
+/// How often it is looked whether a majority is heard.
 const LOOK_MS: u64 = 100;
 /// How long, once leadership is lost, what was proposed may wait for what becomes of it. Most
 /// of it is learned from the next leader.
@@ -35,11 +33,12 @@ struct Key {
 }
 
 impl Key {
-    fn of(metrics: &RaftMetrics<TypeConfig>) -> Self {
+    fn of(metrics: &RaftMetrics<TypeConfig>, timing: Timing) -> Self {
         let term = metrics.current_term;
         let running = metrics.running_state.is_ok();
         let leader = metrics.current_leader.filter(|_| running);
-        let leads = leader == Some(metrics.id) && metrics.state.is_leader() && has_quorum(metrics);
+        let leads =
+            leader == Some(metrics.id) && metrics.state.is_leader() && has_quorum(metrics, timing);
         let applied_term = metrics.last_applied.map(|id| id.leader_id.term);
         Self {
             term,
@@ -66,8 +65,8 @@ impl Key {
 }
 
 /// Who leads now.
-pub(super) fn of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
-    Key::of(metrics).leadership(metrics)
+pub(super) fn of(metrics: &RaftMetrics<TypeConfig>, timing: Timing) -> Leadership {
+    Key::of(metrics, timing).leadership(metrics)
 }
 
 /// True when this node is the only voter.
@@ -76,10 +75,9 @@ pub(super) fn is_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
     voters.next() == Some(metrics.id) && voters.next().is_none()
 }
 
-fn has_quorum(metrics: &RaftMetrics<TypeConfig>) -> bool {
-    let limit = Duration::from_millis(QUORUM_LOST_MS);
+fn has_quorum(metrics: &RaftMetrics<TypeConfig>, timing: Timing) -> bool {
     let heard = metrics.last_quorum_acked;
-    is_alone(metrics) || heard.is_some_and(|at| at.elapsed() < limit)
+    is_alone(metrics) || heard.is_some_and(|at| at.elapsed() < timing.quorum_lost())
 }
 
 /// Tells whenever it changes, until the group stops. What waits to be proposed is refused when
@@ -88,6 +86,7 @@ pub(super) async fn run<A: Apply, P: Propose>(
     raft: Raft<TypeConfig, Machine<A>>,
     driven: Arc<Driven<A>>,
     batcher: Arc<Batcher<P>>,
+    timing: Timing,
     leadership: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
@@ -96,7 +95,7 @@ pub(super) async fn run<A: Apply, P: Propose>(
     loop {
         let (key, now, alone) = {
             let metrics = metrics.borrow_and_update();
-            let key = Key::of(&metrics);
+            let key = Key::of(&metrics, timing);
             let now = (known != Some(key)).then(|| key.leadership(&metrics));
             (key, now, is_alone(&metrics))
         };

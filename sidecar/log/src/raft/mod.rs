@@ -15,6 +15,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod timing;
 mod types;
 
 pub(crate) use checkpointer::CheckpointLimits;
@@ -23,4 +24,5 @@ pub(crate) use membership::{decode as decode_membership, encode as encode_member
 pub(crate) use network::FRAME_BYTES_MAX;
 pub(crate) use node::{GROUP, Node, NodeOptions};
 pub use runtime::seed_elections;
+pub(crate) use timing::Timing;
 pub(crate) use types::{LogId, Membership, StoredMembership};

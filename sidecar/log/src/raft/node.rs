@@ -17,8 +17,8 @@ use super::log_store::{LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::Network;
 use super::proposer::Proposer;
-use super::serve;
 use super::timer;
+use super::timing::Timing;
 use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
 use crate::blocking::Blocking;
@@ -30,9 +30,6 @@ use crate::wal::Wal;
 /// The group that holds everything as long as there is one.
 pub(crate) const GROUP: u32 = 0;
 
-const HEARTBEAT_INTERVAL_MS: u64 = 50;
-const ELECTION_TIMEOUT_MIN_MS: u64 = 200;
-const ELECTION_TIMEOUT_MAX_MS: u64 = 400;
 /// Entries that are sent to another node together, at most.
 const APPEND_ENTRIES_MAX: u64 = 256;
 /// How long applying what was committed before may take.
@@ -47,6 +44,7 @@ pub(crate) struct NodeOptions {
     pub(crate) node_id: NodeId,
     pub(crate) instance: u128,
     pub(crate) cluster: Option<ClusterOptions>,
+    pub(crate) timing: Timing,
     pub(crate) wall_clock: WallClock,
     pub(crate) blocking: Blocking,
     pub(crate) submit: Limits,
@@ -71,6 +69,7 @@ pub(crate) struct Node<A: Apply> {
     driven: Arc<Driven<A>>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) network: Network,
+    pub(super) timing: Timing,
     /// Before, this node votes for nobody.
     pub(super) silent_until: Instant,
     /// The last term in which leadership was given away.
@@ -90,14 +89,15 @@ impl<A: Apply> Node<A> {
         mut state: A,
     ) -> Result<Self, NodeError> {
         discard_what_is_ahead(&wal, &mut state)?;
-        let blocking = options.blocking;
-        let silent_until = serve::silent_until(wal.vote(GROUP).is_some());
+        let (blocking, timing) = (options.blocking, options.timing);
+        let silence = wal.vote(GROUP).map(|_| timing.silence());
+        let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
         let network = Network::new(transport.cloned(), GROUP);
         let driven = Arc::new(Driven::new(state));
         let raft = Raft::new(
             options.node_id,
-            Arc::new(config()),
+            Arc::new(config(timing)),
             network.clone(),
             LogStore::new(Arc::clone(&wal), GROUP, blocking),
             Machine::new(Arc::clone(&driven)),
@@ -111,7 +111,7 @@ impl<A: Apply> Node<A> {
 
         let clock = Clock::not_before(options.wall_clock, driven.state().last_stamp_ms());
         let (leading, leadership) =
-            watch::channel(leadership::of(&raft.metrics().borrow_watched()));
+            watch::channel(leadership::of(&raft.metrics().borrow_watched(), timing));
         let proposer = Proposer::new(raft.clone(), Arc::clone(&wal), leadership.clone());
         let batcher = Batcher::new(options.submit, clock, proposer);
         let checkpointer = Arc::new(Checkpointer::new(
@@ -125,6 +125,7 @@ impl<A: Apply> Node<A> {
             raft.clone(),
             Arc::clone(&driven),
             Arc::clone(&batcher),
+            timing,
             leading,
         ));
         tasks.spawn(Arc::clone(&batcher).run());
@@ -138,6 +139,7 @@ impl<A: Apply> Node<A> {
             driven,
             leadership,
             network,
+            timing,
             silent_until,
             given_away: AtomicU64::new(0),
             blocking,
@@ -309,12 +311,12 @@ async fn watch_for_failure<A: Apply>(raft: Raft<TypeConfig, Machine<A>>, wal: Ar
     }
 }
 
-pub(super) fn config() -> Config {
+pub(super) fn config(timing: Timing) -> Config {
     Config {
         cluster_name: "outrigger".to_owned(),
-        heartbeat_interval: HEARTBEAT_INTERVAL_MS,
-        election_timeout_min: ELECTION_TIMEOUT_MIN_MS,
-        election_timeout_max: ELECTION_TIMEOUT_MAX_MS,
+        heartbeat_interval: timing.heartbeat_interval_ms,
+        election_timeout_min: timing.election_timeout_ms,
+        election_timeout_max: timing.election_timeout_ms_max(),
         // The log is the store: it is purged when its messages have expired, not before.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,

@@ -9,7 +9,6 @@ use openraft::{Raft, ReadPolicy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::control::LEASE_MS;
 use super::machine::Machine;
 use super::network::{Answer, Question, decode_request, encode_answer};
 use super::node::{GROUP, Node};
@@ -20,23 +19,10 @@ use crate::submit::SubmitError;
 
 /// Answers that wait to be sent, at most.
 const ANSWERS_MAX: usize = 64;
-/// How long a node that was restarted votes for nobody, besides the lease. Before, it may have
-/// told a leader that it follows, and that leader counts on it; it does not remember when.
-const SILENCE_MARGIN_MS: u64 = 50;
 /// How long it is waited for the leader, and for entries, before a read on a follower.
 const READ_MS_MAX: u64 = 2_000;
 
 type Group<A> = Raft<TypeConfig, Machine<A>>;
-
-/// When a node that starts now may vote.
-pub(super) fn silent_until(has_voted: bool) -> Instant {
-    let silence_ms = if has_voted {
-        LEASE_MS + SILENCE_MARGIN_MS
-    } else {
-        0
-    };
-    Instant::now() + Duration::from_millis(silence_ms)
-}
 
 impl<A: Apply> Node<A> {
     pub(crate) fn serve_peer(

@@ -198,6 +198,8 @@ impl Cluster {
         .await;
         let bodies: Vec<_> = logs.iter().map(bodies).collect();
         assert!(bodies.iter().all(|other| *other == bodies[0]));
+        let digests: Vec<_> = logs.iter().map(|log| log.digest().unwrap()).collect();
+        assert!(digests.iter().all(|other| *other == digests[0]));
     }
 }
 
@@ -208,6 +210,9 @@ pub(crate) fn options(directory: &Path) -> Options {
         entry_bytes_max: 128 << 10,
         entry_bytes_target: 32 << 10,
         tail_cache_bytes_max: 256 << 10,
+        // Nobody is taken for dead because the machine does something else.
+        heartbeat_interval_ms: 150,
+        election_timeout_ms: 800,
         ..Options::new(directory)
     }
 }

@@ -66,6 +66,10 @@ async fn a_follower_reads_what_was_acknowledged_before() {
             .find(|other| *other != id)
             .unwrap(),
     );
+    eventually("the follower knows who leads", || {
+        is_follower_of(&follower, id)
+    })
+    .await;
     for number in 0..30 {
         let sent = vec![send(topic, &number.to_string())];
         leader.submit(sent).unwrap().await.unwrap();

@@ -9,7 +9,7 @@ use super::fake::Counting;
 use crate::blocking::Blocking;
 use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
 use crate::raft::node::GROUP;
-use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions};
+use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions, Timing};
 use crate::submit::{Limits, SubmitError, WallClock};
 use crate::wal::disk::Disk;
 use crate::wal::tests::faulty::FaultyDisk;
@@ -30,11 +30,17 @@ fn wal_on(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Wal> {
     Arc::new(Wal::open(directory, options, disk, fatal).unwrap())
 }
 
+pub(super) const TIMING: Timing = Timing {
+    heartbeat_interval_ms: 50,
+    election_timeout_ms: 200,
+};
+
 pub(super) fn options() -> NodeOptions {
     NodeOptions {
         node_id: 1,
         instance: 1,
         cluster: None,
+        timing: TIMING,
         wall_clock: WallClock::default(),
         blocking: Blocking::default(),
         submit: Limits {
@@ -264,6 +270,6 @@ async fn a_full_disk_refuses_new_commands_and_nothing_else() {
 /// have acknowledged, a leader that went on in its term would use the same ids twice.
 #[test]
 fn a_restarted_leader_is_never_restored_in_its_term() {
-    let config = crate::raft::node::config().validate().unwrap();
+    let config = crate::raft::node::config(TIMING).validate().unwrap();
     assert_eq!(config.enable_leader_restore, Some(false));
 }
