@@ -66,8 +66,8 @@ pub enum Error {
 
 /// HTTP/2 windows: a stream of batches needs more than the 64 KiB of the standard to keep
 /// a fast disk busy.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 ///
@@ -132,7 +132,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
+pub(crate) async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
     TcpListener::bind(address.socket())
         .await
         .map_err(|source| Error::Bind {
@@ -142,27 +142,27 @@ async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error>
         })
 }
 
-fn address_of(listener: &TcpListener) -> String {
+pub(crate) fn address_of(listener: &TcpListener) -> String {
     listener
         .local_addr()
         .map_or_else(|_| "unknown".to_owned(), |address| address.to_string())
 }
 
 /// SIGTERM and SIGINT, one after the other.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             Some(()) = self.terminate.recv() => {}
             Some(()) = self.interrupt.recv() => {}

@@ -26,5 +26,5 @@ pub use error::Error;
 pub use last_checks::LastChecks;
 pub use options::{GroupOptions, Mode, Options};
 pub use runner::{CheckBack, start, start_over};
-pub use transaction_log::{NotRecorded, TransactionLog, WaitingTransaction};
+pub use transaction_log::{NotRecorded, Oldest, TransactionLog, WaitingTransaction};
 pub use undecided::Undecided;

@@ -1,10 +1,14 @@
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use outrigger_core::half_message::Verdict;
 use outrigger_log::TransactionId;
 use outrigger_proto::stored;
+use tokio::task::spawn_blocking;
 
 /// The log, as far as check-back needs it.
 pub trait TransactionLog: Send + Sync + 'static {
@@ -34,6 +38,57 @@ pub trait TransactionLog: Send + Sync + 'static {
 
     /// Sets it aside for a person, durably.
     fn park(&self, id: TransactionId) -> BoxFuture<'_, Result<(), NotRecorded>>;
+
+    /// When the oldest waiting transaction of each producer group was prepared, parked ones
+    /// included; `None` when the log cannot tell now. May read from the disk.
+    fn oldest_waiting(self: Arc<Self>, page_max: usize) -> BoxFuture<'static, Option<Oldest>>
+    where
+        Self: Sized,
+    {
+        let looking = move || {
+            let mut oldest = Oldest::new();
+            let mut after = 0;
+            loop {
+                let page = self.waiting(after, u64::MAX, page_max);
+                for transaction in &page {
+                    after = transaction.sequence;
+                    oldest
+                        .entry(Arc::clone(&transaction.producer_group))
+                        .or_insert(transaction.prepared_at_ms);
+                }
+                if page.len() < page_max {
+                    return oldest;
+                }
+            }
+        };
+        async { done(spawn_blocking(looking).await) }.boxed()
+    }
+
+    /// Those that wait for their verdict; `None` when the log cannot tell now. May read from
+    /// the disk.
+    fn waiting_among(
+        self: Arc<Self>,
+        ids: Vec<TransactionId>,
+    ) -> BoxFuture<'static, Option<BTreeSet<TransactionId>>>
+    where
+        Self: Sized,
+    {
+        let looking = move || {
+            ids.into_iter()
+                .filter(|id| self.find(*id).is_some())
+                .collect()
+        };
+        async { done(spawn_blocking(looking).await) }.boxed()
+    }
+}
+
+/// When the oldest waiting transaction of each producer group was prepared.
+pub type Oldest = BTreeMap<Arc<str>, u64>;
+
+fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
+    looked
+        .inspect_err(|error| tracing::error!(%error, "the log could not be looked through"))
+        .ok()
 }
 
 /// A transaction without a verdict.

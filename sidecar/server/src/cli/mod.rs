@@ -3,6 +3,7 @@
 mod admin;
 mod migrate;
 mod serve;
+mod sidecar;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ pub struct Cli {
 enum Command {
     /// Run the sidecar with its own log store in one process.
     Serve(serve::Arguments),
+    /// Run a sidecar that passes everything to a cluster and keeps nothing.
+    Sidecar(sidecar::Arguments),
     /// Create Outrigger's tables in an application's database.
     Migrate(migrate::Arguments),
     /// Measure a sidecar.
@@ -42,6 +45,7 @@ pub fn run(cli: Cli) -> ExitCode {
     init_tracing();
     let result = match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Sidecar(arguments) => sidecar::run(arguments),
         Command::Migrate(arguments) => in_runtime(migrate::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Topics(arguments) => in_runtime(admin::topics(arguments)),

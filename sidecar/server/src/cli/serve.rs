@@ -31,12 +31,30 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         http,
         config,
     } = arguments;
-    let config = Config::load(config, &Overrides { data, listen, http })?;
+    let config = Config::load(
+        config,
+        &Overrides {
+            data,
+            listen,
+            http,
+            ..Overrides::default()
+        },
+    )?;
+    in_server_runtime(serve::serve(config))
+}
+
+/// Runs a server until it ends.
+pub(super) fn in_server_runtime<E>(
+    server: impl Future<Output = Result<(), E>>,
+) -> anyhow::Result<()>
+where
+    E: Into<anyhow::Error>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .enable_all()
         .build()?;
-    runtime.block_on(serve::serve(config))?;
+    runtime.block_on(server).map_err(Into::into)?;
     // Whatever still runs on a blocking thread has had the drain time to end.
     runtime.shutdown_background();
     Ok(())

@@ -6,6 +6,8 @@
 
 mod address;
 mod database;
+mod overrides;
+mod sidecar;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     address::Address,
     database::{DatabaseKind, DatabaseUrl},
+    overrides::{Overrides, SidecarOverrides},
+    sidecar::SidecarConfig,
 };
 
 /// Why a configuration was refused.
@@ -80,6 +84,8 @@ pub struct Config {
     pub producer_groups: BTreeMap<String, ProducerGroupConfig>,
     /// Idempotency guards.
     pub guards: GuardsConfig,
+    /// A sidecar without a log of its own; for `outrigger sidecar` only.
+    pub sidecar: SidecarConfig,
 }
 
 impl Default for Config {
@@ -97,6 +103,7 @@ impl Default for Config {
             check_back: CheckBackConfig::default(),
             producer_groups: BTreeMap::new(),
             guards: GuardsConfig::default(),
+            sidecar: SidecarConfig::default(),
         }
     }
 }
@@ -245,20 +252,6 @@ pub enum GuardBackend {
     Redis,
 }
 
-/// What the command line may override.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Overrides {
-    /// `--data`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<PathBuf>,
-    /// `--listen`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<String>,
-    /// `--http`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<String>,
-}
-
 impl Config {
     /// Reads every source and checks every value.
     ///
@@ -282,7 +275,21 @@ impl Config {
         Ok(config)
     }
 
+    /// Checks that this is the configuration of a sidecar without a log of its own.
+    ///
+    /// # Errors
+    ///
+    /// When it names no node.
+    pub fn check_sidecar(&self) -> Result<(), Error> {
+        if self.sidecar.nodes.is_empty() {
+            let limit = "at least one node of the cluster, as in --log 127.0.0.1:7070";
+            return Err(Error::value("sidecar.nodes", "not set", limit));
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Error> {
+        self.sidecar.check()?;
         self.listen.check_loopback("listen")?;
         self.http.check_loopback("http")?;
         self.check_sizes()?;

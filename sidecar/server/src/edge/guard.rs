@@ -278,8 +278,9 @@ fn unexpected(outcome: &Outcome) -> Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (code, reason) = match &error {
-            Error::Log(error) if error.is_retryable() => (Code::Unavailable, "LOG_UNAVAILABLE"),
-            Error::Log(_) | Error::Unexpected { .. } => (Code::Internal, "UNEXPECTED_OUTCOME"),
+            Error::Log(error) => return Self::from(*error),
+            Error::Remote { code, reason, .. } => (*code, *reason),
+            Error::Unexpected { .. } => (Code::Internal, "UNEXPECTED_OUTCOME"),
             Error::Url { .. } | Error::NotConfigured { .. } => {
                 (Code::FailedPrecondition, "GUARD_BACKEND_NOT_CONFIGURED")
             }
@@ -298,6 +299,7 @@ impl From<Error> for Failure {
             | Error::Unavailable { .. }
             | Error::Refused { .. }
             | Error::Log(_)
+            | Error::Remote { .. }
             | Error::Unexpected { .. } => failure,
         }
     }

@@ -14,6 +14,7 @@ pub(crate) const NO_LEADER: &str = "NO_LEADER";
 pub(crate) const NOT_LEADER: &str = "NOT_LEADER";
 /// This node does not take part yet.
 const NOT_READY: &str = "NOT_READY";
+const NOT_TAKING_PART: &str = "NODE_NOT_TAKING_PART";
 /// A stream ended with the leader that served it.
 pub(crate) const LEADER_CHANGED: &str = "LEADER_CHANGED";
 /// The leader was lost on the way.
@@ -60,12 +61,24 @@ impl Fate {
             .filter(|info| info.domain == DOMAIN)
             .map(|info| info.reason);
         match reason.as_deref() {
-            Some(NO_LEADER | NOT_LEADER | NOT_READY) => Self::NotTaken,
+            Some(NO_LEADER | NOT_LEADER | NOT_READY | NOT_TAKING_PART) => Self::NotTaken,
             // Of a node that ends, too: it does not know what becomes of its last calls.
             Some(OUTCOME_UNKNOWN | LEADER_CHANGED | "SHUTTING_DOWN") | None => Self::Unknown,
             // Something behind the leader is away, as a guard's Redis is.
             Some(_) => Self::Answered,
         }
+    }
+}
+
+/// Why a call of our own to the leader failed, in the words of the protocol.
+pub(super) fn reason_of(status: &Status) -> &'static str {
+    let info = status.get_details_error_info();
+    match info.as_ref().map(|info| info.reason.as_str()) {
+        Some(NO_LEADER) => NO_LEADER,
+        Some(NOT_LEADER) => NOT_LEADER,
+        Some(OUTCOME_UNKNOWN) => OUTCOME_UNKNOWN,
+        Some(_) | None if status.code() == Code::Unavailable => "LOG_UNAVAILABLE",
+        Some(_) | None => "UNEXPECTED_OUTCOME",
     }
 }
 

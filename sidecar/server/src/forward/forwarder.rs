@@ -6,6 +6,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::Service as _, service::Routes};
 
 use super::{Options, Target, failure::Fate, pool::Pool};
@@ -27,6 +28,7 @@ struct Shared {
     pool: Pool,
     targets: watch::Receiver<Target>,
     doubt: Arc<Notify>,
+    closing: CancellationToken,
 }
 
 /// Why there is no answer.
@@ -45,8 +47,19 @@ impl Forwarder {
                 options,
                 targets,
                 doubt: Arc::default(),
+                closing: CancellationToken::new(),
             }),
         }
+    }
+
+    /// Ends all streams, so that a server that waits for its connections can stop.
+    pub fn close(&self) {
+        self.shared.closing.cancel();
+    }
+
+    /// Ends when streams have to.
+    pub(super) async fn closing(&self) {
+        self.shared.closing.cancelled().await;
     }
 
     /// Called whenever the leader could not be reached where it is said to be.

@@ -8,19 +8,27 @@
 
 mod body;
 mod failure;
+mod finder;
 mod forwarder;
 mod method;
 mod options;
 mod pool;
 mod publish;
+mod remote_guards;
+mod remote_log;
 mod service;
+mod sidecar;
 mod target;
 #[cfg(test)]
 mod tests;
 mod unary;
 
+pub use finder::{Finder, FinderOptions};
 pub use forwarder::Forwarder;
 pub use method::{Method, Repeat};
 pub use options::Options;
+pub use remote_guards::RemoteGuards;
+pub use remote_log::{RemoteLog, RemoteLogOptions};
 pub use service::{Forward, ForwardLayer};
-pub use target::{Target, of_node};
+pub use sidecar::run as run_sidecar;
+pub use target::{Target, follow};

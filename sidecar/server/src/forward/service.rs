@@ -142,7 +142,8 @@ async fn once(
     let left = match (&target, method) {
         // The log itself answers everything that it has taken.
         (Target::Here, Method::Unary(_) | Method::Publish) => None,
-        _ => Some(forwarder.left(target.clone())),
+        (_, Method::Unary(_)) => Some(forwarder.left(target.clone())),
+        (_, Method::Publish | Method::Stream) => Some(left_or_closing(forwarder, &target)),
     };
     let calling = forwarder.call(&target, &mut here, request);
     let Some(mut left) = left else {
@@ -155,6 +156,18 @@ async fn once(
         },
         () = &mut left => failure::response(failure::outcome_unknown()),
     }
+}
+
+fn left_or_closing(forwarder: &Forwarder, target: &Target) -> BoxFuture<'static, ()> {
+    let left = forwarder.left(target.clone());
+    let forwarder = forwarder.clone();
+    async move {
+        tokio::select! {
+            () = left => {}
+            () = forwarder.closing() => {}
+        }
+    }
+    .boxed()
 }
 
 fn refused(unanswered: Unanswered) -> Response<Body> {

@@ -40,28 +40,21 @@ impl From<&Leadership> for Target {
     }
 }
 
-/// A node's view of where the leader is, kept up to date until nobody looks any more. Must
-/// be called within a tokio runtime.
-#[must_use]
-pub fn of_node(mut leadership: watch::Receiver<Leadership>) -> watch::Receiver<Target> {
-    let now = Target::from(&*leadership.borrow_and_update());
-    let (target, targets) = watch::channel(now);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                changed = leadership.changed() => if changed.is_err() {
-                    target.send_replace(Target::Nobody);
-                    return;
-                },
-                () = target.closed() => return,
-            }
-            let now = Target::from(&*leadership.borrow_and_update());
-            target.send_if_modified(|target| {
-                let changed = *target != now;
-                *target = now;
-                changed
-            });
+/// Tells `target` where the leader is, for as long as anybody looks.
+pub async fn follow(mut leadership: watch::Receiver<Leadership>, target: watch::Sender<Target>) {
+    loop {
+        let now = Target::from(&*leadership.borrow_and_update());
+        target.send_if_modified(|target| {
+            let changed = *target != now;
+            *target = now;
+            changed
+        });
+        tokio::select! {
+            changed = leadership.changed() => if changed.is_err() {
+                target.send_replace(Target::Nobody);
+                return;
+            },
+            () = target.closed() => return,
         }
-    });
-    targets
+    }
 }

@@ -44,6 +44,17 @@ pub enum Error {
     /// The log store could not take the call.
     #[error(transparent)]
     Log(#[from] SubmitError),
+    /// The leader of the cluster could not be asked, or refused. Whether the call happened,
+    /// the reason tells.
+    #[error("{message}")]
+    Remote {
+        /// The gRPC status code.
+        code: tonic::Code,
+        /// A stable name in capitals.
+        reason: &'static str,
+        /// Its words.
+        message: String,
+    },
     /// The log store answered something else than a guard does.
     #[error("the log answered {answer}")]
     Unexpected {
@@ -58,6 +69,7 @@ impl Error {
         match self {
             Self::Unavailable { .. } | Self::TimedOut { .. } => true,
             Self::Log(error) => error.is_retryable(),
+            Self::Remote { code, .. } => *code == tonic::Code::Unavailable,
             Self::Url { .. }
             | Self::NotConfigured { .. }
             | Self::Refused { .. }

@@ -26,22 +26,15 @@
 
 mod options;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use metrics::counter;
 use outrigger_log::TransactionId;
-use tokio::{
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    Error, Mode, Options, TransactionLog, Undecided,
+    Error, Mode, Oldest, Options, TransactionLog, Undecided,
     fence::{self, FenceRows, FenceStore, OldRows},
 };
 use crate::clock::now_ms;
@@ -197,44 +190,22 @@ impl<L: TransactionLog> Collector<L> {
             })
     }
 
-    /// When the oldest waiting transaction of each group was prepared.
-    async fn oldest_waiting(&self) -> Option<BTreeMap<Arc<str>, u64>> {
-        let log = Arc::clone(&self.log);
+    /// When the oldest waiting transaction of each group was prepared. Without the log's
+    /// answer nothing is deleted.
+    async fn oldest_waiting(&self) -> Option<Oldest> {
         let page_max = self.options.page_transactions_max.max(1);
-        let looking = move || {
-            let mut oldest = BTreeMap::new();
-            let mut after = 0;
-            loop {
-                let page = log.waiting(after, u64::MAX, page_max);
-                for transaction in &page {
-                    after = transaction.sequence;
-                    oldest
-                        .entry(Arc::clone(&transaction.producer_group))
-                        .or_insert(transaction.prepared_at_ms);
-                }
-                if page.len() < page_max {
-                    return oldest;
-                }
-            }
-        };
-        done(spawn_blocking(looking).await)
+        Arc::clone(&self.log).oldest_waiting(page_max).await
     }
 
-    /// Those that wait for their verdict. May read from the disk.
+    /// Those that wait for their verdict. Without the log's answer nothing is deleted.
     async fn waiting_among(&self, ids: &[Uuid]) -> Option<BTreeSet<Uuid>> {
-        let (log, ids) = (Arc::clone(&self.log), ids.to_vec());
-        let looking = move || {
-            ids.into_iter()
-                .filter(|id| log.find(TransactionId(id.as_u128())).is_some())
-                .collect()
-        };
-        done(spawn_blocking(looking).await)
+        let ids = ids.iter().map(|id| TransactionId(id.as_u128())).collect();
+        let waiting = Arc::clone(&self.log).waiting_among(ids).await?;
+        Some(
+            waiting
+                .into_iter()
+                .map(|id| Uuid::from_u128(id.0))
+                .collect(),
+        )
     }
-}
-
-/// Without the log's answer nothing is deleted.
-fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
-    looked
-        .inspect_err(|error| tracing::error!(%error, "the log could not be looked through"))
-        .ok()
 }

@@ -115,6 +115,7 @@ impl Relay {
             let frame = tokio::select! {
                 frame = self.requests.frame() => frame,
                 () = self.answers.closed() => return false,
+                () = self.forwarder.closing() => None,
             };
             match frame {
                 None => {
@@ -191,6 +192,8 @@ impl Relay {
                     },
                 },
                 () = &mut left => return End::Lost,
+                // What was taken is still answered; the client repeats the rest elsewhere.
+                () = forwarder.closing(), if !self.over => self.over = true,
                 () = self.answers.closed() => return End::Done,
             }
         }

@@ -1,5 +1,6 @@
 //! The proxy before nodes that die, stand still, or say that they do not lead.
 
+mod finder;
 mod hops;
 mod node;
 mod publish;

@@ -1,0 +1,35 @@
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// What the command line may override.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overrides {
+    /// `--data`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// `--listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// `--http`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// What `outrigger sidecar` has more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarOverrides>,
+}
+
+/// What the command line of `outrigger sidecar` may override.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SidecarOverrides {
+    /// `--log`
+    pub nodes: Vec<String>,
+}
+
+impl SidecarOverrides {
+    /// `None` when no node is named, so that the file may name them.
+    #[must_use]
+    pub fn with_nodes(nodes: Vec<String>) -> Option<Self> {
+        (!nodes.is_empty()).then_some(Self { nodes })
+    }
+}
