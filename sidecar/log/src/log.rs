@@ -167,8 +167,9 @@ impl Log {
         self.inner.in_flight_bytes_max
     }
 
-    /// Stops taking commands, answers those that were taken, writes a checkpoint, closes the
-    /// files, and gives the data directory up. Other clones answer that the log is closed.
+    /// Stops taking commands, answers those that were taken, hands leadership over to another
+    /// node when there is one, writes a checkpoint, closes the files, and gives the data
+    /// directory up. Other clones answer that the log is closed.
     pub async fn shutdown(self) {
         self.inner.node.shutdown().await;
     }
@@ -203,6 +204,9 @@ fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError
     let directory = Directory::open(&options.data_dir, cluster_id, options.node_id, one_of)?;
     let wal_options = options.wal(directory.owner());
     let wal = Wal::open(&directory.wal(), wal_options, disk, abort_on_fatal())?;
+    if one_of {
+        wal.replace_when_damaged();
+    }
     let state = State::open(&directory.derived(), options.state())?;
     let cluster_id = directory.cluster_id().to_owned();
     let instance = directory.instance();

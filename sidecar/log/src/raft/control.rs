@@ -162,11 +162,24 @@ impl<A: Apply> Node<A> {
         }
     }
 
-    /// The voter that lacks the fewest entries, among those that were heard.
+    /// Lets another node lead, when one can, so that nobody has to notice that this one has gone.
+    pub(super) async fn step_back(&self) {
+        let leads = self.leadership.borrow().is_leading();
+        if !leads || self.members().voters.len() < 2 {
+            return;
+        }
+        match self.transfer_leadership(None).await {
+            Ok(successor) => tracing::info!(successor, "leadership was handed over"),
+            Err(error) => tracing::warn!(%error, "leadership was not handed over"),
+        }
+    }
+
+    /// The voter that lacks the fewest entries, among those that were heard just now.
     fn successor(&self, own: NodeId, members: &Members) -> Result<NodeId, MembershipError> {
         let replicas = self.replication();
         let others = replicas.iter().filter(|replica| {
-            let heard = replica.last_heard_ms.is_some();
+            let limit_ms = self.timing.election_timeout_ms;
+            let heard = replica.last_heard_ms.is_some_and(|ms| ms < limit_ms);
             replica.id != own && heard && members.voters.contains_key(&replica.id)
         });
         let best = others.max_by_key(|replica| replica.matched_index);

@@ -174,11 +174,13 @@ impl<A: Apply> Node<A> {
         }
     }
 
-    /// Stops taking commands, lets what was taken end, writes a checkpoint, and closes the log.
+    /// Stops taking commands, lets what was taken end, hands leadership over, writes a
+    /// checkpoint, and closes the log.
     pub(crate) async fn shutdown(&self) {
         self.batcher
             .drain(Duration::from_millis(DRAIN_MS_MAX))
             .await;
+        self.step_back().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the Raft group did not stop in order");
         }
@@ -324,6 +326,9 @@ pub(super) fn config(timing: Timing) -> Config {
         // own log lost. If it went on in the same term, it would give the same term and index
         // to other entries.
         enable_leader_restore: Some(false),
+        // A node that has lost what it had acknowledged, against all promises of its disk, gets it
+        // again. Without this the leader would stumble over it.
+        allow_log_reversion: Some(true),
         // A node that was away does not force an election when it comes back.
         enable_pre_vote: Some(true),
         max_payload_entries: APPEND_ENTRIES_MAX,

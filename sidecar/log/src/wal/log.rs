@@ -1,11 +1,13 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
+use super::damage;
 use super::disk::Disk;
 use super::error::WalOpenError;
 use super::group::{EntryId, Group, Vote};
@@ -48,6 +50,7 @@ impl Wal {
         disk: Arc<dyn Disk>,
         on_fatal: OnFatal,
     ) -> Result<Self, WalOpenError> {
+        damage::check(directory)?;
         let quarantine = directory.join(QUARANTINE);
         let recovered = recovery::recover(&*disk, directory, &quarantine, &options)?;
         let preparer = Preparer::new(Arc::clone(&disk), directory.to_owned(), options.owner);
@@ -65,6 +68,7 @@ impl Wal {
             tail: Mutex::new(TailCache::new(options.tail_cache_bytes_max)),
             preparer,
             on_fatal,
+            damage_is_fatal: AtomicBool::new(false),
         });
         let reader = Reader::new(Arc::clone(&shared));
         let wal = Self {
@@ -248,6 +252,12 @@ impl Wal {
             .groups
             .get(&group)
             .and_then(what)
+    }
+
+    /// From now on, a record that cannot be read because it is damaged ends the node: others
+    /// have it, and the next opening says that this log is damaged.
+    pub(crate) fn replace_when_damaged(&self) {
+        self.shared.damage_is_fatal.store(true, Ordering::SeqCst);
     }
 
     /// For reading.

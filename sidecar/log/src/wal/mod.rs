@@ -4,6 +4,7 @@
 //! takes all that has gathered while it was syncing, writes it as one batch, syncs once, and
 //! then reports to everybody whose records were in the batch, in order.
 
+mod damage;
 pub(crate) mod disk;
 mod error;
 mod group;

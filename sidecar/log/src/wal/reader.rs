@@ -105,6 +105,14 @@ impl Reader {
 
     /// An entry from its file.
     fn cold_entry(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
+        let found = self.find_cold(group, index);
+        if let Err(ReadError::Corrupt { segment, offset }) = found {
+            self.shared.damaged(segment, offset);
+        }
+        found
+    }
+
+    fn find_cold(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
         let (location, active) = {
             let state = lock(&self.shared.state);
             (state.index.locate(group, index), state.active.sequence)

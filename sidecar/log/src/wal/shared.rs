@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) tail: Mutex<TailCache>,
     pub(super) preparer: Preparer,
     pub(super) on_fatal: OnFatal,
+    /// Damage that a read finds is fatal.
+    pub(super) damage_is_fatal: AtomicBool,
 }
 
 impl Shared {
@@ -62,6 +65,18 @@ impl Shared {
         if let Some(sealed) = lock(&self.state).index.sealed.get_mut(&segment) {
             sealed.unwritten = None;
         }
+    }
+
+    /// A read has found a record that is not what was written.
+    pub(super) fn damaged(&self, segment: u32, offset: u32) {
+        if !self.damage_is_fatal.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = super::damage::note(&self.directory, segment, offset) {
+            tracing::error!(%error, segment, offset, "damage could not be noted");
+        }
+        let error = super::ReadError::Corrupt { segment, offset };
+        self.fatal("the log is damaged", &error.into());
     }
 
     pub(super) fn fatal(&self, what: &'static str, error: &io::Error) {

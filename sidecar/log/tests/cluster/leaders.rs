@@ -1,6 +1,7 @@
 //! Leaders come and go, and nothing that was acknowledged is lost.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -205,4 +206,69 @@ async fn all_are_stopped_and_started_again() {
         .unwrap();
     cluster.agree().await;
     assert_eq!(bodies(&leader), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_in_order_has_a_successor_at_once() {
+    let cluster = Cluster::of_three().await;
+    let (id, leader) = cluster.leader().await;
+    let topic = topic(&leader).await;
+    let sent = (0..100).map(|number| leader.submit(vec![send(topic, &number.to_string())]));
+    let sent: Vec<_> = sent.map(Result::unwrap).collect();
+    drop(leader);
+    cluster.stop(id).await;
+    for pending in sent {
+        pending.await.unwrap();
+    }
+    let others: Vec<_> = cluster
+        .ids()
+        .into_iter()
+        .map(|id| cluster.log(id))
+        .collect();
+    let leads = |log: &outrigger_log::Log| log.leadership().borrow().is_leading();
+    // The successor led before the old one had closed its files.
+    assert!(others.iter().any(leads));
+    cluster.agree().await;
+    assert_eq!(bodies(&others[0]).len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_that_is_ahead_of_the_log_is_made_again() {
+    let cluster = Cluster::of_three().await;
+    let (id, leader) = cluster.leader().await;
+    let topic = topic(&leader).await;
+    let behind = 1 + id % 3;
+    let wal = cluster.path(behind).join("wal");
+    let old = cluster.path(behind).join("old");
+    leader
+        .submit(vec![send(topic, "one")])
+        .unwrap()
+        .await
+        .unwrap();
+    cluster.agree().await;
+    cluster.stop(behind).await;
+    copy(&wal, &old);
+    cluster.start(behind, Start::Wait).await.unwrap();
+    for number in 0..100 {
+        let sent = vec![send(topic, &number.to_string())];
+        leader.submit(sent).unwrap().await.unwrap();
+    }
+    cluster.agree().await;
+    // This writes its state.
+    cluster.stop(behind).await;
+    std::fs::remove_dir_all(&wal).unwrap();
+    std::fs::rename(&old, &wal).unwrap();
+    let log = cluster.start(behind, Start::Wait).await.unwrap();
+    cluster.agree().await;
+    assert_eq!(bodies(&log).len(), 101);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
 }

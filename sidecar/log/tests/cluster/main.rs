@@ -10,3 +10,4 @@
 mod harness;
 mod leaders;
 mod members;
+mod repair;

@@ -2,3 +2,4 @@ mod checkpoints;
 mod fake;
 mod restart;
 mod suite;
+mod voters;

@@ -78,7 +78,7 @@ async fn start(directory: &Path) -> (Node<Counting>, super::fake::Seen) {
     (node, seen)
 }
 
-fn numbers(seen: &super::fake::Seen) -> Vec<u32> {
+pub(super) fn numbers(seen: &super::fake::Seen) -> Vec<u32> {
     let mut numbers = Vec::new();
     for (_, body) in seen.lock().unwrap().iter() {
         let batch = Batch::decode(body).unwrap();

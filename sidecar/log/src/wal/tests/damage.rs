@@ -247,3 +247,38 @@ fn what_was_truncated_stays_away() {
     assert_eq!(wal.reader().entry(0, 10).unwrap().unwrap().body, "new");
     assert_eq!(wal.reader().entry(0, 11).unwrap(), None);
 }
+
+#[test]
+fn damage_that_a_read_finds_is_fatal_and_remembered_where_others_have_the_entry() {
+    let (directory, ends) = three_batches();
+    let path = segment_path(directory.path(), 1);
+    let mut options = super::OPTIONS;
+    options.tail_cache_bytes_max = 0;
+    let (told, fatal) = std::sync::mpsc::channel();
+    let on_fatal = std::sync::Arc::new(move |error: &std::io::Error| {
+        told.send(error.to_string()).unwrap();
+    });
+    let disk = std::sync::Arc::new(crate::wal::OsDisk);
+    let wal = Wal::open(directory.path(), options, disk, on_fatal).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[ends[1] - 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let read = |wal: &Wal| wal.reader().entry(0, 3);
+    assert!(matches!(read(&wal), Err(ReadError::Corrupt { .. })));
+    assert!(
+        fatal.try_recv().is_err(),
+        "a node alone goes on with the rest"
+    );
+    wal.replace_when_damaged();
+    assert!(matches!(read(&wal), Err(ReadError::Corrupt { .. })));
+    assert!(fatal.try_recv().unwrap().contains("damaged"));
+    drop(wal);
+    // Even when the bytes are right again, nobody knows what else is not.
+    bytes[ends[1] - 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let refused = open(directory.path()).map(drop).unwrap_err();
+    assert!(
+        matches!(refused, WalOpenError::CorruptSegment { segment: 1, .. }),
+        "{refused}"
+    );
+}

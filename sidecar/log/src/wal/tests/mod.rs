@@ -1,6 +1,7 @@
 mod damage;
 pub(crate) mod faulty;
 mod full_disk;
+pub(crate) mod held;
 mod model;
 
 use std::path::Path;
