@@ -8,6 +8,8 @@
     reason = "a test ends with a panic, and what it measured is for whoever reads its output"
 )]
 
+mod sidecar;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},

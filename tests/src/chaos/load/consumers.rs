@@ -18,7 +18,7 @@ const CALL_MS_MAX: u64 = 4_000;
 const CONNECT_MS_MAX: u64 = 500;
 const AGAIN_MS: u64 = 100;
 /// One in so many deliveries is not acknowledged at first.
-const FORGOTTEN: u64 = 40;
+const FORGOTTEN: u64 = 150;
 
 /// Receives and acknowledges until the journal says that it is over.
 pub(super) async fn consume(

@@ -14,7 +14,9 @@ use crate::{
     checker::{Order, Outcome, Send},
 };
 
-const KEYS: u32 = 3;
+/// Half of the messages have a key. Few for each, because those of one key are delivered one
+/// after the other.
+const KEYS: u32 = 8;
 /// Unanswered sends of one producer.
 const IN_FLIGHT_MAX: usize = 32;
 const BURST_MS: u64 = 20;
@@ -48,7 +50,10 @@ pub(super) async fn produce(journal: Arc<Journal>, edge: String, name: String, n
     while !journal.is_sending_over() {
         for _ in 0..random.random_range(1..=BURST_MAX) {
             sequence += 1;
-            let key = format!("{name}/{}", random.random_range(0..KEYS));
+            let key = match random.random_range(0..2 * KEYS) {
+                key if key < KEYS => format!("{name}/{key}"),
+                _ => String::new(),
+            };
             let message = super::message(&journal, &mut random, &key);
             let order = Order {
                 producer: name.clone(),
@@ -100,7 +105,7 @@ fn note(
         fingerprint: fingerprint(&message),
         id: message.message_id,
         topic: message.topic,
-        order: Some(order),
+        order: Some(order).filter(|order| !order.key.is_empty()),
         outcome,
     });
 }
