@@ -16,7 +16,7 @@ const PARTITION_MS: Range<u64> = 600..2_000;
 const DOWN_MS: Range<u64> = 100..1_500;
 /// How long blocks reach the disk early before the power goes.
 const LEAKING_MS: u64 = 200;
-const FULL_MS: Range<u64> = 1_000..2_500;
+const FULL_MS: Range<u64> = 1_500..4_000;
 const SLOW_MS: Range<u64> = 1..15;
 /// A change of the members, with the time to catch up.
 const MEMBERSHIP_MS_MAX: u64 = 30_000;
@@ -43,6 +43,37 @@ pub async fn strike(
         FaultKind::Bitflip => bitflip(world, random).await,
         FaultKind::Membership => membership(world, random).await,
     }
+}
+
+/// Of 100 faults, so many are followed by another one before the cluster has recovered.
+const AFTERSHOCK_PERCENT: u32 = 40;
+const AFTERSHOCK_MS: Range<u64> = 0..1_000;
+
+/// Breaks something again while the nodes still recover, or does not. None of those faults
+/// takes the log of a node, because another node may have lost its own.
+///
+/// # Errors
+///
+/// As [`strike`].
+pub async fn strike_again(
+    world: &mut World,
+    kinds: &[FaultKind],
+    random: &mut StdRng,
+) -> anyhow::Result<Option<String>> {
+    let harmless = kinds.iter().filter(|kind| match kind {
+        FaultKind::Kill | FaultKind::Pause | FaultKind::Partition | FaultKind::Power => true,
+        FaultKind::DiskFull | FaultKind::Bitflip | FaultKind::Membership => false,
+    });
+    let harmless: Vec<_> = harmless.copied().collect();
+    let Some(kind) = harmless.choose(random).copied() else {
+        return Ok(None);
+    };
+    if random.random_range(0..100) >= AFTERSHOCK_PERCENT {
+        return Ok(None);
+    }
+    heal(world)?;
+    hold(random, AFTERSHOCK_MS).await;
+    strike(world, kind, random).await.map(Some)
 }
 
 /// Undoes whatever is still broken; the ids of nodes that were not running.

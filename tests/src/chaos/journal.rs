@@ -24,6 +24,7 @@ pub struct Journal {
     /// Acknowledged sends of each producer, for seeing progress.
     progress: Mutex<HashMap<String, u64>>,
     number: AtomicU64,
+    filling: AtomicBool,
     sending_over: AtomicBool,
     consuming_over: AtomicBool,
 }
@@ -76,6 +77,16 @@ impl Journal {
     /// Notes acks that were confirmed.
     pub fn acknowledged(&self, acks: impl IntoIterator<Item = Ack>) {
         lock(&self.history).acks.extend(acks);
+    }
+
+    /// Whether much is to be sent, to fill the disks.
+    pub fn set_filling(&self, filling: bool) {
+        self.filling.store(filling, Ordering::Relaxed);
+    }
+
+    /// True while much is to be sent.
+    pub fn is_filling(&self) -> bool {
+        self.filling.load(Ordering::Relaxed)
     }
 
     /// Ends sending.

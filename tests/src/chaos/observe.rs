@@ -10,11 +10,14 @@ use outrigger_proto::{
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{journal::fingerprint, load::TOPICS};
+use super::{
+    journal::fingerprint,
+    load::{BULK_TOPIC, TOPICS},
+};
 use crate::checker::{Queue, QueueName, Replica, Stored};
 
-/// Messages that are read with one call; the protocol's limit.
-const READ_MAX: u32 = 4_096;
+/// Messages that are read with one call; some of them are large.
+const READ_MAX: u32 = 256;
 const CALL_MS_MAX: u64 = 5_000;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -57,7 +60,7 @@ pub async fn replica(uri: &str) -> anyhow::Result<Replica> {
         digest: applied.digest.to_vec(),
         ..Replica::default()
     };
-    for (topic, queues) in TOPICS {
+    for (topic, queues) in TOPICS.into_iter().chain([BULK_TOPIC]) {
         for queue in 0..queues {
             let name = QueueName {
                 topic: topic.to_owned(),

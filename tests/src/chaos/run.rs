@@ -23,7 +23,7 @@ use super::{
     options::{FaultKind, Options},
     world::{RECOVERY_MS_MAX, World},
 };
-use crate::checker::{Finding, History, Replica, Report, Resolve, Violation, check};
+use crate::checker::{Finding, History, Outcome, Replica, Report, Resolve, Violation, check};
 
 /// From the end of sending to the last transaction decided and the last message delivered.
 const QUIET_MS_MAX: u64 = 60_000;
@@ -41,6 +41,8 @@ pub struct Summary {
     pub seed: u64,
     /// How often each fault struck.
     pub faults: BTreeMap<FaultKind, u32>,
+    /// How often another one struck before the cluster had recovered.
+    pub aftershocks: u32,
     /// Messages that were attempted.
     pub attempted: u64,
     /// Messages that were acknowledged.
@@ -53,6 +55,10 @@ pub struct Summary {
     pub delivered: u64,
     /// Acks that were confirmed to consumers.
     pub acks: u64,
+    /// Sends that were refused: certainly not taken.
+    pub refused: u64,
+    /// Sends of which nobody was told what became of them.
+    pub unknown: u64,
     /// Every broken promise and how often.
     #[serde(flatten)]
     pub violations: BTreeMap<Violation, u64>,
@@ -82,6 +88,7 @@ struct Run {
     journal: Arc<Journal>,
     load: Load,
     faults: BTreeMap<FaultKind, u32>,
+    aftershocks: u32,
     stuck: Vec<String>,
     recoveries_ms: Vec<u64>,
 }
@@ -104,6 +111,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
         journal,
         load,
         faults: BTreeMap::new(),
+        aftershocks: 0,
         stuck: Vec::new(),
         recoveries_ms: Vec::new(),
     };
@@ -113,6 +121,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let report = check(&history, &replicas);
     let mut summary = run.summary(&report, options, rounds);
     summary.acks = history.acks.len() as u64;
+    summary.refused = count(&history, &Outcome::Refused);
+    summary.unknown = count(&history, &Outcome::Unknown);
     summary.seconds = began.elapsed().as_secs_f64();
     if !summary.is_clean() {
         keep(options, &history, &replicas)?;
@@ -137,7 +147,7 @@ impl Run {
             }
             let Some(kind) = deck.pop() else { break };
             tokio::time::sleep(std::time::Duration::from_millis(CALM_MS)).await;
-            if let Err(error) = self.round(round, kind, &mut random).await {
+            if let Err(error) = self.round(round, kind, options, &mut random).await {
                 say(&format!("round {round}: {kind}: {error:#}"));
                 self.stuck.push(format!("round {round}: {kind}: {error:#}"));
                 return round;
@@ -150,11 +160,19 @@ impl Run {
         &mut self,
         round: u32,
         kind: FaultKind,
+        options: &Options,
         random: &mut StdRng,
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         *self.faults.entry(kind).or_default() += 1;
-        let done = faults::strike(&mut self.world, kind, random).await?;
+        self.journal.set_filling(kind == FaultKind::DiskFull);
+        let mut done = faults::strike(&mut self.world, kind, random).await?;
+        let again = faults::strike_again(&mut self.world, &options.faults, random).await?;
+        if let Some(again) = again {
+            self.aftershocks += 1;
+            done = format!("{done}; then {again}");
+        }
+        self.journal.set_filling(false);
         let down = faults::heal(&mut self.world)?;
         let healed = Instant::now();
         let before = self.journal.progress();
@@ -244,12 +262,15 @@ impl Run {
             nodes: options.nodes,
             seed: options.seed,
             faults: std::mem::take(&mut self.faults),
+            aftershocks: self.aftershocks,
             attempted: report.attempted,
             acknowledged: report.acknowledged,
             transactions: report.transactions,
             stored: report.stored,
             delivered: report.delivered,
             acks: 0,
+            refused: 0,
+            unknown: 0,
             violations: report
                 .findings
                 .iter()
@@ -335,6 +356,11 @@ fn keep(options: &Options, history: &History, replicas: &[Replica]) -> anyhow::R
     };
     write("history.txt", format!("{history:#?}"))?;
     write("replicas.txt", format!("{replicas:#?}"))
+}
+
+fn count(history: &History, outcome: &Outcome) -> u64 {
+    let sends = history.sends.iter();
+    sends.filter(|send| send.outcome == *outcome).count() as u64
 }
 
 fn say(line: &str) {

@@ -220,7 +220,7 @@ impl World {
     pub async fn create_topics(&self) -> anyhow::Result<()> {
         let node = self.nodes.first().context("there are no nodes")?;
         let mut admin = AdminClient::connect(node.uri()).await?;
-        for (topic, queues) in load::TOPICS {
+        for (topic, queues) in load::TOPICS.into_iter().chain([load::BULK_TOPIC]) {
             admin
                 .create_topic(v1::CreateTopicRequest {
                     topic: topic.to_owned(),

@@ -1,5 +1,6 @@
 //! What applications do while things break.
 
+mod bulk;
 mod consumers;
 mod producers;
 mod transactions;
@@ -14,6 +15,8 @@ use super::journal::Journal;
 
 /// Topics and their queues.
 pub const TOPICS: [(&str, u32); 2] = [("chaos-orders", 4), ("chaos-stock", 2)];
+/// A topic that nobody consumes, for filling disks.
+pub const BULK_TOPIC: (&str, u32) = ("chaos-bulk", 2);
 /// The producer group of all transactions.
 pub const PRODUCER_GROUP: &str = "chaos";
 /// Consumer groups; each reads all topics.
@@ -52,6 +55,8 @@ impl Load {
             load.answering.spawn(answering);
         }
         let edges: Arc<[String]> = edges.into();
+        let filling = bulk::fill(journal.clone(), edges.clone());
+        load.sending.spawn(filling);
         for number in 0..TRANSACTIONS {
             let transacting = transactions::transact(journal.clone(), edges.clone(), number);
             load.sending.spawn(transacting);

@@ -66,7 +66,7 @@ pub(super) async fn produce(journal: Arc<Journal>, edge: String, name: String, n
                     order,
                     pending,
                 }),
-                Err(error) => note(&journal, message, order, Err(error)),
+                Err(error) => note(&journal, message, Some(order), Err(error)),
             }
         }
         while in_flight.len() > IN_FLIGHT_MAX {
@@ -82,19 +82,21 @@ pub(super) async fn produce(journal: Arc<Journal>, edge: String, name: String, n
 async fn settle(journal: &Journal, attempt: Option<Attempt>) {
     if let Some(attempt) = attempt {
         let receipt = attempt.pending.await;
-        note(journal, attempt.message, attempt.order, receipt);
+        note(journal, attempt.message, Some(attempt.order), receipt);
     }
 }
 
-fn note(
+pub(super) fn note(
     journal: &Journal,
     message: v1::Message,
-    order: Order,
+    order: Option<Order>,
     receipt: Result<SendReceipt, publish::Error>,
 ) {
     let outcome = match receipt {
         Ok(receipt) => {
-            journal.progressed(&order.producer);
+            if let Some(order) = &order {
+                journal.progressed(&order.producer);
+            }
             Outcome::Acknowledged((!receipt.duplicate).then_some((receipt.queue, receipt.offset)))
         }
         Err(error) if error.is_outcome_unknown() => Outcome::Unknown,
@@ -105,12 +107,12 @@ fn note(
         fingerprint: fingerprint(&message),
         id: message.message_id,
         topic: message.topic,
-        order: Some(order).filter(|order| !order.key.is_empty()),
+        order: order.filter(|order| !order.key.is_empty()),
         outcome,
     });
 }
 
-fn to_send(message: &v1::Message) -> Message {
+pub(super) fn to_send(message: &v1::Message) -> Message {
     Message::new(&message.topic, message.body.clone())
         .id(&message.message_id)
         .message_group(&message.message_group)
