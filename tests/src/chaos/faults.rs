@@ -68,7 +68,7 @@ pub async fn strike_again(
     let Some(kind) = harmless.choose(random).copied() else {
         return Ok(None);
     };
-    if random.random_range(0..100) >= AFTERSHOCK_PERCENT {
+    if random.random_range(0..100) >= AFTERSHOCK_PERCENT || world.disks_lie() {
         return Ok(None);
     }
     heal(world)?;
@@ -166,13 +166,15 @@ async fn power(world: &mut World, random: &mut StdRng) -> anyhow::Result<String>
     let mut others: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
     others.retain(|id| *id != first);
     others.shuffle(random);
-    let more = match world.disks_lie() {
-        true => others.len(),
-        false => random.random_range(0..=others.len()),
+    let more = random.random_range(0..=others.len());
+    let leaking = [0, 0, 64, 160].choose(random).copied().unwrap_or(0);
+    // What lying disks have written early would be damage, which nodes notice themselves.
+    let (more, leaking) = match world.disks_lie() {
+        true => (others.len(), 0),
+        false => (more, leaking),
     };
     let mut ids = vec![first];
     ids.extend(others.into_iter().take(more));
-    let leaking = [0, 0, 64, 160].choose(random).copied().unwrap_or(0);
     for id in &ids {
         world.node(*id)?.disk().set_leaking(leaking)?;
     }

@@ -25,8 +25,11 @@ use super::{
 };
 use crate::checker::{Finding, History, Outcome, Replica, Report, Resolve, Violation, check};
 
-/// From the end of sending to the last transaction decided and the last message delivered.
-const QUIET_MS_MAX: u64 = 60_000;
+/// From the end of sending to the last transaction decided, and again to the last message
+/// delivered, and to replicas that are level.
+const QUIET_MS_MAX: u64 = 30_000;
+/// The same when the cluster did not go on before.
+const STUCK_QUIET_MS_MAX: u64 = 3_000;
 /// Time without faults before each round.
 const CALM_MS: u64 = 300;
 
@@ -165,6 +168,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         *self.faults.entry(kind).or_default() += 1;
+        let led = self.world.leader().await.unwrap_or(0);
         self.journal.set_filling(kind == FaultKind::DiskFull);
         let mut done = faults::strike(&mut self.world, kind, random).await?;
         let again = faults::strike_again(&mut self.world, &options.faults, random).await?;
@@ -189,8 +193,10 @@ impl Run {
         }
         let recovery_ms = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.recoveries_ms.push(recovery_ms);
+        let leads = self.world.leader().await.unwrap_or(0);
         say(&format!(
-            "round {round}: {done}; started {down:?}; whole after {recovery_ms} ms; {:.1} s",
+            "round {round}: {done}; started {down:?}; leader {led} -> {leads}; \
+             whole after {recovery_ms} ms; {:.1} s",
             began.elapsed().as_secs_f64()
         ));
         Ok(())
@@ -212,19 +218,23 @@ impl Run {
     /// Ends the load, lets everything come to an end, and reads all replicas.
     async fn quiesce(&mut self) -> Vec<Replica> {
         self.load.end_sending(&self.journal).await;
+        let limit_ms = match self.stuck.is_empty() {
+            true => QUIET_MS_MAX,
+            false => STUCK_QUIET_MS_MAX,
+        };
         let edges: Vec<_> = self.world.nodes.iter().map(Node::uri).collect();
-        let is_decided = eventually(QUIET_MS_MAX, async || undecided(&edges).await == Some(0));
+        let is_decided = eventually(limit_ms, async || undecided(&edges).await == Some(0));
         if !is_decided.await {
             let left = undecided(&edges).await;
             self.stuck.push(format!("undecided transactions: {left:?}"));
         }
-        let is_drained = eventually(QUIET_MS_MAX, async || backlog(&edges).await == Some(0));
+        let is_drained = eventually(limit_ms, async || backlog(&edges).await == Some(0));
         if !is_drained.await {
             let left = backlog(&edges).await;
             self.stuck.push(format!("undelivered messages: {left:?}"));
         }
         self.load.end_consuming(&self.journal).await;
-        if !eventually(QUIET_MS_MAX, async || is_level(&edges).await).await {
+        if !eventually(limit_ms, async || is_level(&edges).await).await {
             self.stuck.push("the replicas are not level".to_owned());
         }
         let mut replicas = Vec::new();
