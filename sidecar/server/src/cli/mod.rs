@@ -2,6 +2,7 @@
 
 mod admin;
 mod migrate;
+mod node;
 mod serve;
 mod sidecar;
 
@@ -24,6 +25,8 @@ pub struct Cli {
 enum Command {
     /// Run the sidecar with its own log store in one process.
     Serve(serve::Arguments),
+    /// Run one node of a cluster that keeps the log together.
+    Node(node::Arguments),
     /// Run a sidecar that passes everything to a cluster and keeps nothing.
     Sidecar(sidecar::Arguments),
     /// Create Outrigger's tables in an application's database.
@@ -45,6 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
     init_tracing();
     let result = match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Node(arguments) => node::run(arguments),
         Command::Sidecar(arguments) => sidecar::run(arguments),
         Command::Migrate(arguments) => in_runtime(migrate::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),

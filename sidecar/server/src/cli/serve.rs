@@ -40,6 +40,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
             ..Overrides::default()
         },
     )?;
+    config.check_alone()?;
     in_server_runtime(serve::serve(config))
 }
 

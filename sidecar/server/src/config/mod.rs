@@ -5,6 +5,7 @@
 //! `OUTRIGGER_GUARDS__REDIS_URL`), and the command line.
 
 mod address;
+mod cluster;
 mod database;
 mod overrides;
 mod sidecar;
@@ -20,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     address::Address,
+    cluster::{ClusterConfig, HostPort, Peers, node_address},
     database::{DatabaseKind, DatabaseUrl},
-    overrides::{Overrides, SidecarOverrides},
+    overrides::{ClusterOverrides, Overrides, SidecarOverrides},
     sidecar::SidecarConfig,
 };
 
@@ -84,6 +86,8 @@ pub struct Config {
     pub producer_groups: BTreeMap<String, ProducerGroupConfig>,
     /// Idempotency guards.
     pub guards: GuardsConfig,
+    /// A node's place in a cluster; for `outrigger node` only.
+    pub cluster: ClusterConfig,
     /// A sidecar without a log of its own; for `outrigger sidecar` only.
     pub sidecar: SidecarConfig,
 }
@@ -103,6 +107,7 @@ impl Default for Config {
             check_back: CheckBackConfig::default(),
             producer_groups: BTreeMap::new(),
             guards: GuardsConfig::default(),
+            cluster: ClusterConfig::default(),
             sidecar: SidecarConfig::default(),
         }
     }
@@ -286,6 +291,29 @@ impl Config {
             return Err(Error::value("sidecar.nodes", "not set", limit));
         }
         Ok(())
+    }
+
+    /// Checks that this is the configuration of a process that is its whole cluster.
+    ///
+    /// # Errors
+    ///
+    /// When it is that of a node among others.
+    pub fn check_alone(&self) -> Result<(), Error> {
+        if self.cluster.is_empty() {
+            return Ok(());
+        }
+        let limit = "nothing for `outrigger serve`, which is its whole cluster; \
+                     `outrigger node` runs a node among others";
+        Err(Error::value("cluster", "set", limit))
+    }
+
+    /// Checks that this is the configuration of a node among others.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, its value and what is allowed.
+    pub fn check_node(&self) -> Result<(), Error> {
+        self.cluster.check()
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -17,6 +17,9 @@ pub struct Overrides {
     /// What `outrigger sidecar` has more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<SidecarOverrides>,
+    /// What `outrigger node` has more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterOverrides>,
 }
 
 /// What the command line of `outrigger sidecar` may override.
@@ -32,4 +35,24 @@ impl SidecarOverrides {
     pub fn with_nodes(nodes: Vec<String>) -> Option<Self> {
         (!nodes.is_empty()).then_some(Self { nodes })
     }
+}
+
+/// What the command line of `outrigger node` may override.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ClusterOverrides {
+    /// `--id`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// `--peers`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<String>,
+    /// `--peer-listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_listen: Option<String>,
+    /// `--peer-advertise`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_advertise: Option<String>,
+    /// `--advertise`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
 }
