@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check_back;
 pub mod cli;
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod delivery;
 pub mod edge;

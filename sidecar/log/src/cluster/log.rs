@@ -57,6 +57,12 @@ impl Log {
         self.node().read_barrier().await
     }
 
+    /// Term and index of the last entry that was applied on this node; zeros before the first.
+    #[must_use]
+    pub fn applied(&self) -> (u64, u64) {
+        self.node().applied()
+    }
+
     /// Who belongs to the cluster, as far as this node knows.
     #[must_use]
     pub fn members(&self) -> Members {
@@ -77,6 +83,15 @@ impl Log {
     /// When this node does not lead, another change is on its way, or a member has that number.
     pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), MembershipError> {
         self.node().add_learner(id, member).await
+    }
+
+    /// Takes out a node that does not vote.
+    ///
+    /// # Errors
+    ///
+    /// When this node does not lead, another change is on its way, or there is no such learner.
+    pub async fn remove_learner(&self, id: u64) -> Result<(), MembershipError> {
+        self.node().remove_learner(id).await
     }
 
     /// Makes these members the voters, in one change during which the old and the new ones

@@ -115,6 +115,14 @@ impl<A: Apply> Node<A> {
         changed(self.raft.add_learner(id, member, false).await)
     }
 
+    pub(crate) async fn remove_learner(&self, id: NodeId) -> Result<(), MembershipError> {
+        if !self.members().learners.contains_key(&id) {
+            return Err(MembershipError::Unknown { id });
+        }
+        let changes = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
+        changed(self.raft.change_membership(changes, false).await)
+    }
+
     pub(crate) async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
         let changes = ChangeMembers::ReplaceAllVoters(voters);
         changed(self.raft.change_membership(changes, false).await)

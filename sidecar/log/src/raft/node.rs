@@ -158,6 +158,12 @@ impl<A: Apply> Node<A> {
         self.batcher.in_flight_bytes()
     }
 
+    /// Term and index of the last entry that was applied.
+    pub(crate) fn applied(&self) -> (u64, u64) {
+        let applied = self.driven.state().applied();
+        applied.map_or((0, 0), |id| (id.leader_id.term, id.index))
+    }
+
     pub(crate) fn status(&self) -> NodeStatus {
         let (term, leader) = {
             let metrics = self.raft.metrics();

@@ -2,7 +2,7 @@
 
 use outrigger_proto::cluster::{HandshakeRequest, HandshakeResponse, Node, NodeState};
 
-use super::{Me, Presence, Refused, protocol};
+use super::{Me, Presence, Refused, find, protocol};
 
 /// Another node, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,7 @@ impl Greeting {
 }
 
 /// Checks who calls.
-pub(crate) fn check_caller(
-    presence: &Presence,
-    request: HandshakeRequest,
-) -> Result<Me, Refused> {
+pub(crate) fn check_caller(presence: &Presence, request: HandshakeRequest) -> Result<Me, Refused> {
     let me = presence.me();
     let from = Me::read(request.from)?;
     check_protocol(from.id, request.protocol_min, request.protocol_max)?;
@@ -39,7 +36,7 @@ pub(crate) fn check_caller(
     check_cluster(from.id, ours.as_deref(), &request.cluster_id)?;
     // Without a leader this node may have missed that the number was given to another one.
     let leader = presence.leader();
-    if let Some(known) = presence.members().get(from.id).filter(|_| leader.is_some())
+    if let Some(known) = find(&presence.members(), from.id).filter(|_| leader.is_some())
         && known.instance != from.instance
     {
         return Err(Refused::OtherInstance {
@@ -190,6 +187,9 @@ mod tests {
         assert_eq!(refused.reason(), "PROTOCOL_MISMATCH");
         let mut nameless = there.hello();
         nameless.from = None;
-        assert_eq!(check_caller(&here, nameless).unwrap_err().reason(), "MALFORMED_PEER_CALL");
+        assert_eq!(
+            check_caller(&here, nameless).unwrap_err().reason(),
+            "MALFORMED_PEER_CALL"
+        );
     }
 }

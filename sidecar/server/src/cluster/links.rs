@@ -4,9 +4,7 @@ use std::{
     time::Duration,
 };
 
-use outrigger_proto::cluster::{
-    AdoptRequest, ReadmitRequest, cluster_client::ClusterClient, peers_client::PeersClient,
-};
+use outrigger_proto::cluster::{AdoptRequest, ReadmitRequest, peers_client::PeersClient};
 use tokio::time::timeout;
 use tonic::{
     Request, Status,
@@ -140,11 +138,6 @@ impl Links {
         Ok(PeersClient::new(self.channel(address)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
-    }
-
-    /// For what only a leader does, at its port for applications.
-    pub(crate) fn edge(&self, address: &str) -> Result<ClusterClient<Channel>, LinkError> {
-        Ok(ClusterClient::new(self.channel(address)?))
     }
 
     /// Asks who is there, and checks the answer; `instance` when it must be a certain one.

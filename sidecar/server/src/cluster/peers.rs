@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
-    Changes, Complaints, Me, Presence, Refused,
+    Changes, Complaints, Me, Presence, Refused, find,
     handshake::check_caller,
     me::read_instance,
     presence::AdoptError,
@@ -88,7 +88,7 @@ impl PeersService {
         // A node that this one has not heard of may well lead, because this one is behind; but
         // another one under a known number gets no vote. Whoever leads has been voted for.
         let known = self.presence.members();
-        let known = known.get(from);
+        let known = find(&known, from);
         let is_call = heading.purpose.kind == PurposeKind::Call;
         if is_call && known.is_some_and(|known| known.instance != heading.from_instance) {
             return Err(Refused::OtherInstance {

@@ -50,7 +50,11 @@ impl Heading {
             let value = metadata.get(field).and_then(|value| value.to_str().ok());
             value.ok_or(Refused::Malformed { field })
         };
-        let number = |field| text(field)?.parse().map_err(|_| Refused::Malformed { field });
+        let number = |field| {
+            text(field)?
+                .parse()
+                .map_err(|_| Refused::Malformed { field })
+        };
         let instance = |field| {
             u128::from_str_radix(text(field)?, 16).map_err(|_| Refused::Malformed { field })
         };
@@ -98,7 +102,15 @@ mod tests {
             let mut metadata = MetadataMap::new();
             heading.write(&mut metadata);
             assert_eq!(Heading::read(&metadata), Ok(heading));
-            for key in [CLUSTER, FROM, FROM_INSTANCE, TO, TO_INSTANCE, GROUP, PURPOSE] {
+            for key in [
+                CLUSTER,
+                FROM,
+                FROM_INSTANCE,
+                TO,
+                TO_INSTANCE,
+                GROUP,
+                PURPOSE,
+            ] {
                 let mut lacking = metadata.clone();
                 lacking.remove(key);
                 let refused = Heading::read(&lacking).unwrap_err();

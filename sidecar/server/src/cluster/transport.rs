@@ -11,11 +11,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
-use super::{
-    Links,
-    links::LinkError,
-    protocol::Heading,
-};
+use super::{Links, links::LinkError, protocol::Heading};
 
 /// Frames that wait on either side of a stream. The log bounds what it has on its way.
 pub(crate) const FRAMES_WAITING_MAX: usize = 64;

@@ -73,7 +73,9 @@ impl FromStr for HostPort {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |what: &str| {
-            format!("\"{text}\" {what}; allowed: a host and a port from 1 to 65535, as in 127.0.0.1:7071")
+            format!(
+                "\"{text}\" {what}; allowed: a host and a port from 1 to 65535, as in 127.0.0.1:7071"
+            )
         };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
         let illegal = |c: char| !(c.is_ascii_alphanumeric() || "-._[]:".contains(c));
@@ -122,7 +124,11 @@ impl FromStr for Peers {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut peers = BTreeMap::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let (id, address) = node_address(part)?;
             if let Some((other, _)) = peers.iter().find(|(_, known)| **known == address) {
                 return Err(format!(
@@ -147,9 +153,9 @@ impl FromStr for Peers {
 ///
 /// Says what is wrong with it.
 pub fn node_address(text: &str) -> Result<(u64, HostPort), String> {
-    let (id, address) = text
-        .split_once('=')
-        .ok_or_else(|| format!("\"{text}\" is not a node and its address, as in 1=127.0.0.1:7071"))?;
+    let (id, address) = text.split_once('=').ok_or_else(|| {
+        format!("\"{text}\" is not a node and its address, as in 1=127.0.0.1:7071")
+    })?;
     let known = id.trim().parse().ok();
     let id = known
         .filter(|id| (1..=NODE_ID_MAX).contains(id))
@@ -205,7 +211,10 @@ mod tests {
     fn wrong_peers_are_refused_by_name() {
         for (text, named) in [
             ("1=127.0.0.1:7071,1=127.0.0.1:7072", "node 1 is there twice"),
-            ("1=127.0.0.1:7071,2=localhost:7071", "nodes 1 and 2 have the address"),
+            (
+                "1=127.0.0.1:7071,2=localhost:7071",
+                "nodes 1 and 2 have the address",
+            ),
             ("0=127.0.0.1:7071", "node \"0\"; allowed: 1 to"),
             ("one=127.0.0.1:7071", "node \"one\""),
             ("127.0.0.1:7071", "is not a node and its address"),

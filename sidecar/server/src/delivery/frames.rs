@@ -6,6 +6,7 @@ use outrigger_proto::stored;
 use super::{
     Options, Store,
     member::{Batch, Leased},
+    service::not_leading,
     worker::Call,
 };
 use crate::{clock, edge::status::Failure};
@@ -61,6 +62,10 @@ pub(super) async fn next_frame(
             stored_at_ms: message.entry.time_ms,
             lease_deadline_ms: message.lease.deadline_ms,
         });
+    }
+    // Nothing leaves a node that may have been replaced while all this was read.
+    if !store.has_lease() && !store.confirm().await {
+        return Err(not_leading());
     }
     if !filtered_out.is_empty() {
         *unsent += u32::try_from(filtered_out.len()).unwrap_or(u32::MAX);

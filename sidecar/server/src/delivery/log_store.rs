@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{
     FutureExt as _,
@@ -8,11 +10,14 @@ use outrigger_log::{
     Command, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupId, IndexEntry, Log, Outcome,
     StartFrom, SubmitError, Topic, TopicId,
 };
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use tonic::Code;
 
 use super::{GroupInfo, NotRecorded, Options, Store, TopicInfo};
 use crate::edge::{Topics, status::Failure};
+
+/// Without an answer from a majority for so long, this node does not know whether it leads.
+const CONFIRM_MS_MAX: u64 = 2_000;
 
 /// The log of this node.
 pub(super) struct LogStore {
@@ -115,6 +120,19 @@ impl Store for LogStore {
 
     fn watch(&self, topic: TopicId) -> Option<watch::Receiver<u64>> {
         self.log.watch_topic(topic)
+    }
+
+    fn has_lease(&self) -> bool {
+        self.log.has_lease()
+    }
+
+    fn confirm(&self) -> BoxFuture<'static, bool> {
+        let log = self.log.clone();
+        async move {
+            let limit = Duration::from_millis(CONFIRM_MS_MAX);
+            matches!(timeout(limit, log.confirm_leadership()).await, Ok(Ok(())))
+        }
+        .boxed()
     }
 
     fn record(

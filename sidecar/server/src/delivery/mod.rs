@@ -24,6 +24,7 @@ mod worker;
 mod tests;
 
 pub use service::Service;
+pub(crate) use service::{not_leading, shutting_down};
 pub(crate) use store::{GroupInfo, NotRecorded, Store, TopicInfo};
 
 pub(crate) use filter::Filter;

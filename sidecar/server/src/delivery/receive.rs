@@ -55,7 +55,7 @@ impl Service {
         let mut drained = pin!(self.drained());
         while deliveries.is_empty() {
             let batch = tokio::select! {
-                () = &mut drained => return Ok(()),
+                _ = &mut drained => return Ok(()),
                 batch = timeout_at(until, membership.batches.recv()) => batch,
             };
             let Ok(Some(mut batch)) = batch else {

@@ -22,7 +22,7 @@ pub struct Service {
     pub(super) store: Arc<dyn Store>,
     pub(super) options: Arc<Options>,
     pub(super) registry: Registry,
-    draining: Arc<watch::Sender<bool>>,
+    draining: Arc<watch::Sender<Option<Failure>>>,
     next_member: Arc<AtomicU64>,
 }
 
@@ -45,15 +45,15 @@ impl Service {
             registry: Registry::new(Arc::clone(&store), options.clone()),
             store,
             options: Arc::new(options),
-            draining: Arc::new(watch::Sender::new(false)),
+            draining: Arc::new(watch::Sender::new(None)),
             next_member: Arc::default(),
         }
     }
 
-    /// Delivers nothing more: long polls return, and streams end when what they asked for
-    /// is answered.
-    pub fn drain(&self) {
-        self.draining.send_replace(true);
+    /// Delivers nothing more: long polls return, and streams end with this failure when what
+    /// they asked for is answered.
+    pub fn drain(&self, why: Failure) {
+        self.draining.send_replace(Some(why));
     }
 
     /// The topics that a consumer group is receiving from now.
@@ -66,12 +66,14 @@ impl Service {
         self.options.invisible_ms
     }
 
-    /// Ends when the service drains.
-    pub(super) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Ends when the service drains, with the reason.
+    pub(super) fn drained(&self) -> impl Future<Output = Failure> + Send + 'static {
         let mut draining = self.draining.subscribe();
         async move {
             // The sender lives as long as the service.
-            let _ = draining.wait_for(|draining| *draining).await;
+            let drained = draining.wait_for(Option::is_some).await;
+            let why = drained.ok().and_then(|why| why.clone());
+            why.unwrap_or_else(shutting_down)
         }
     }
 
@@ -118,7 +120,16 @@ impl Service {
     }
 }
 
-pub(super) fn shutting_down() -> Failure {
+/// This node does not lead, or cannot know whether it does.
+pub(crate) fn not_leading() -> Failure {
+    Failure::new(
+        Code::Unavailable,
+        "NOT_LEADER",
+        "this node does not lead any more; reconnect",
+    )
+}
+
+pub(crate) fn shutting_down() -> Failure {
     Failure::new(
         Code::Unavailable,
         "SHUTTING_DOWN",

@@ -252,7 +252,7 @@ impl Outbound {
                 Some(settled) = self.settled.recv() => self.send_results(settled).await,
                 status = &mut end => break status.ok().flatten(),
                 () = frames.closed() => break None,
-                () = &mut drained => break Some(shutting_down().into()),
+                why = &mut drained => break Some(why.into()),
                 Some(batch) = self.membership.batches.recv() => self.send_batch(batch).await,
             };
             match sent {

@@ -81,6 +81,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Changes whenever messages became visible in a topic.
     fn watch(&self, topic: TopicId) -> Option<watch::Receiver<u64>>;
 
+    /// True while nobody else can lead, so that what is read here is the newest there is.
+    fn has_lease(&self) -> bool;
+
+    /// Makes sure that this node leads, by asking the others; false when it does not, or
+    /// cannot know.
+    fn confirm(&self) -> BoxFuture<'static, bool>;
+
     /// Records commands; they are taken, in order, before this returns. Done when durable.
     fn record(
         &self,

@@ -27,6 +27,9 @@ const LEASES_PER_TURN_MAX: usize = 4_096;
 /// Wait before an overloaded log is tried again.
 const RECORD_RETRY_MS: u64 = 5;
 
+/// Wait before the others are asked again whether this node leads.
+const CONFIRM_RETRY_MS: u64 = 50;
+
 /// Where to reach the worker of a consumer group and topic. As long as somebody has it,
 /// the worker does not end.
 #[derive(Debug)]
@@ -95,6 +98,10 @@ pub(super) struct Task {
     recording: FuturesUnordered<BoxFuture<'static, Recorded>>,
     visible: Option<watch::Receiver<u64>>,
     busy_at: Instant,
+    /// Nobody may be delivered anything before this says that this node still leads.
+    confirming: Option<BoxFuture<'static, bool>>,
+    /// It has just been confirmed.
+    confirmed: bool,
 }
 
 impl Task {
@@ -136,6 +143,8 @@ impl Task {
             recording: FuturesUnordered::new(),
             visible,
             busy_at: Instant::now(),
+            confirming: None,
+            confirmed: false,
         }
     }
 
@@ -150,6 +159,7 @@ impl Task {
             tokio::select! {
                 biased;
                 Some(recorded) = self.recording.next() => self.recorded(recorded),
+                confirmed = confirmation(&mut self.confirming) => self.confirmed = confirmed,
                 _ = calls.recv_many(&mut waiting, CALLS_COUNT_MAX), if may_record => {
                     waiting.drain(..).for_each(|call| self.take(call));
                 }
@@ -251,7 +261,7 @@ impl Task {
             lane.tick(now_ms);
             lane.flush_acks(now_ms);
         }
-        let more = self.deliver(now_ms);
+        let more = self.may_deliver() && self.deliver(now_ms);
         let mut commands = Vec::new();
         let mut recordings = Vec::new();
         for lane in &mut self.lanes {
@@ -264,6 +274,27 @@ impl Task {
                 .push(Box::pin(async { (recordings, recorded.await) }));
         }
         more
+    }
+
+    /// False while another node may lead; then the others are being asked.
+    fn may_deliver(&mut self) -> bool {
+        if self.members.is_empty() {
+            return false;
+        }
+        if std::mem::take(&mut self.confirmed) || self.store.has_lease() {
+            return true;
+        }
+        if self.confirming.is_none() {
+            let asked = self.store.confirm();
+            self.confirming = Some(Box::pin(async {
+                let confirmed = asked.await;
+                if !confirmed {
+                    sleep(Duration::from_millis(CONFIRM_RETRY_MS)).await;
+                }
+                confirmed
+            }));
+        }
+        false
     }
 
     /// Leases what the members have credits for, in chunks, so that queues and members
@@ -356,6 +387,15 @@ impl Task {
             }
         }
     }
+}
+
+async fn confirmation(confirming: &mut Option<BoxFuture<'static, bool>>) -> bool {
+    let Some(asked) = confirming else {
+        return std::future::pending().await;
+    };
+    let confirmed = asked.await;
+    *confirming = None;
+    confirmed
 }
 
 async fn became_visible(visible: &mut Option<watch::Receiver<u64>>) {

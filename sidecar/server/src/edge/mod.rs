@@ -2,6 +2,7 @@
 
 mod admin;
 mod consumer;
+mod ending;
 mod groups;
 mod guard;
 mod message;
@@ -16,7 +17,8 @@ mod transaction;
 
 pub use self::{admin::AdminService, guard::GuardService, producer::ProducerService};
 pub(crate) use self::{
+    ending::Ending,
     groups::Groups,
     message::{tag_hash, with_body},
-    topics::Topics,
+    topics::{Topics, unknown as unknown_topic},
 };

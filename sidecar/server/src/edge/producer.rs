@@ -8,6 +8,7 @@ use outrigger_proto::stored::{self, producer_server::Producer};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    Ending,
     operation::{KnownTopic, Operations},
     publish, refusal,
     topics::Topics,
@@ -20,6 +21,7 @@ pub struct ProducerService {
     log: Log,
     operations: Operations,
     callbacks: CallbackHub,
+    ending: Ending,
 }
 
 impl ProducerService {
@@ -28,12 +30,14 @@ impl ProducerService {
         topics: Topics,
         limits: Arc<LimitsConfig>,
         callbacks: CallbackHub,
+        ending: Ending,
     ) -> Self {
         let operations = Operations::new(log.clone(), topics, limits);
         Self {
             log,
             operations,
             callbacks,
+            ending,
         }
     }
 
@@ -105,6 +109,7 @@ impl Producer for ProducerService {
             self.log.clone(),
             self.operations.clone(),
             request.into_inner(),
+            self.ending.clone(),
         );
         Ok(Response::new(Box::pin(answers)))
     }

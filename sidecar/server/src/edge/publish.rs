@@ -11,9 +11,10 @@ use outrigger_log::{
 };
 use outrigger_proto::stored;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
+    Ending,
     operation::{KnownTopic, Obstacle, Operations},
     outcome,
     status::Failure,
@@ -30,6 +31,7 @@ pub(crate) fn run(
     log: Log,
     operations: Operations,
     requests: Streaming<stored::PublishRequest>,
+    ending: Ending,
 ) -> impl Stream<Item = Result<stored::PublishResponse, Status>> {
     let (batches, submitted) = mpsc::channel(BATCHES_IN_FLIGHT_MAX);
     let in_flight_bytes_high = log.in_flight_bytes_max() / 2;
@@ -39,7 +41,7 @@ pub(crate) fn run(
         producer: None,
         in_flight_bytes_high,
     };
-    tokio::spawn(reader.run(requests, batches));
+    tokio::spawn(reader.run(requests, batches, ending));
     stream::unfold(submitted, async |mut submitted| {
         let batch: Result<Batch, Failure> = submitted.recv().await?;
         let answer = match batch {
@@ -109,9 +111,21 @@ impl Reader {
         mut self,
         mut requests: Streaming<stored::PublishRequest>,
         batches: mpsc::Sender<Result<Batch, Failure>>,
+        mut ending: Ending,
     ) {
-        // A broken stream needs no answer: the client repeats what was not answered.
-        while let Ok(Some(request)) = requests.message().await {
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                why = ending.ended() => {
+                    // What was taken is answered before this; the client repeats the rest.
+                    let _ = batches.send(Err(why)).await;
+                    return;
+                }
+            };
+            // A broken stream needs no answer: the client repeats what was not answered.
+            let Ok(Some(request)) = request else {
+                return;
+            };
             let batch = self.batch(request).await;
             let last = batch.is_err();
             if batches.send(batch).await.is_err() || last {
@@ -142,7 +156,7 @@ impl Reader {
         let mut known = KnownTopic::default();
         for operation in request.operations {
             self.translate(operation, &mut known, &mut translation)
-                .await;
+                .await?;
         }
         let Translation {
             slots, commands, ..
@@ -167,7 +181,7 @@ impl Reader {
         operation: stored::Operation,
         known: &mut KnownTopic,
         translation: &mut Translation,
-    ) {
+    ) -> Result<(), Failure> {
         let Some(kind) = operation.kind else {
             let failure = Failure::invalid(
                 "NO_OPERATION",
@@ -176,7 +190,7 @@ impl Reader {
                 "one operation",
             );
             translation.slots.push(Slot::Refused(failure));
-            return;
+            return Ok(());
         };
         let sequence = match kind {
             stored::operation::Kind::Send(_) => translation.next_sequence(self.producer),
@@ -192,10 +206,13 @@ impl Reader {
                     .await
                 {
                     Ok(command) => translation.command(command),
+                    // No fault of the operation: the client repeats it with all that follows.
+                    Err(failure) if failure.code == Code::Unavailable => return Err(failure),
                     Err(failure) => translation.refused(failure, sequence),
                 }
             }
         }
+        Ok(())
     }
 }
 

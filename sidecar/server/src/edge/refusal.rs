@@ -28,7 +28,13 @@ impl From<SubmitError> for Failure {
                     .with("limit", format_args!("{limit_bytes} bytes"))
             }
             SubmitError::DiskFull => failure(Code::ResourceExhausted, "DISK_FULL"),
-            SubmitError::NotLeader { .. } => failure(Code::Unavailable, "NOT_LEADER"),
+            SubmitError::NotLeader { leader } => {
+                let failure = failure(Code::Unavailable, "NOT_LEADER");
+                match leader {
+                    Some(leader) => failure.with("leader", leader),
+                    None => failure,
+                }
+            }
             SubmitError::OutcomeUnknown => failure(Code::Unavailable, "OUTCOME_UNKNOWN"),
             SubmitError::Closed => failure(Code::Unavailable, "SHUTTING_DOWN"),
         }

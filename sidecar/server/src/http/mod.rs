@@ -1,9 +1,6 @@
 //! The HTTP port: probes for the platform and metrics for Prometheus.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -17,19 +14,39 @@ pub enum Error {
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
-/// Whether the sidecar can serve; shared between whoever decides and whoever is asked.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+/// Whether the process can serve; shared between whoever decides and whoever is asked.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<Result<(), String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Err("starting".to_owned()))))
+    }
+}
 
 impl Readiness {
     /// True while requests are welcome.
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.get().is_ok()
     }
 
-    /// Opens or closes the door.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+    /// Opens the door.
+    pub fn accept(&self) {
+        *self.lock() = Ok(());
+    }
+
+    /// Closes the door, and says why.
+    pub fn refuse(&self, why: &str) {
+        *self.lock() = Err(why.to_owned());
+    }
+
+    /// Why the door is closed, if it is.
+    pub fn get(&self) -> Result<(), String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,11 +77,13 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Prometh
     }
 }
 
-async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.readiness.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.readiness.get() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {why}\n"),
+        ),
     }
 }
 

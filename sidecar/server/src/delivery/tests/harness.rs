@@ -52,6 +52,14 @@ impl Store for Overloadable {
         self.log.term()
     }
 
+    fn has_lease(&self) -> bool {
+        self.log.has_lease()
+    }
+
+    fn confirm(&self) -> BoxFuture<'static, bool> {
+        self.log.confirm()
+    }
+
     fn ensure_topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<TopicInfo, Failure>> {
         self.log.ensure_topic(name)
     }

@@ -1,0 +1,254 @@
+//! The life of `outrigger serve` and `outrigger node`: ports, log, services while leading,
+//! drain.
+
+mod gate;
+mod lead;
+mod signals;
+mod tenure;
+
+use std::{io, time::Duration};
+
+use outrigger_log::Log;
+use outrigger_proto::{
+    FILE_DESCRIPTOR_SET,
+    stored::{consumer_server::ConsumerServer, producer_server::ProducerServer},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+
+use self::{
+    gate::{Gate, Stage},
+    signals::Signals,
+};
+use crate::{
+    check_back, clock, cluster,
+    config::{Address, Config},
+    delivery,
+    edge::ProducerService,
+    gauges, guards,
+    http::{self, Readiness},
+    options,
+};
+
+/// Why the sidecar could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken, or may not be used.
+    #[error("{key} {address}: {source}")]
+    Bind {
+        /// Which setting.
+        key: &'static str,
+        /// Its value.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Signals cannot be handled.
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The HTTP port.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// The log store.
+    #[error("log store: {0}")]
+    Log(#[from] outrigger_log::OpenError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// Check-back.
+    #[error("check-back: {0}")]
+    CheckBack(#[from] check_back::Error),
+    /// Guards.
+    #[error("guards: {0}")]
+    Guards(#[from] guards::Error),
+    /// gRPC reflection.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The gRPC port.
+    #[error("gRPC: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+/// HTTP/2 windows: a stream of batches needs more than the 64 KiB of the standard to keep
+/// a fast disk busy.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// How long handing the lead over may hold up a shutdown.
+const HAND_OVER_MS_MAX: u64 = 3_000;
+
+/// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+///
+/// # Errors
+///
+/// When it cannot start; see [`Error`].
+pub async fn serve(config: Config) -> Result<(), Error> {
+    let started_ms = clock::now_ms();
+    let mut signals = Signals::new().map_err(Error::Signals)?;
+    // Ports first: a doubled start fails before it touches anything.
+    let grpc = bind("listen", config.listen).await?;
+    let http = bind("http", config.http).await?;
+    let peer = match config.cluster.is_empty() {
+        true => None,
+        false => Some(bind("cluster.peer_listen", config.cluster.peer_listen()).await?),
+    };
+    let (grpc_address, http_address) = (address_of(&grpc), address_of(&http));
+    let peer_address = peer.as_ref().map(address_of).unwrap_or_default();
+
+    let readiness = Readiness::default();
+    tokio::spawn(http::serve(
+        http,
+        readiness.clone(),
+        http::install_metrics()?,
+    ));
+    let (stop, stopping) = watch::channel(false);
+    let (stage, stages) = watch::channel(Stage::starting());
+    let mut node = match peer {
+        None => None,
+        Some(peer) => {
+            let edge = grpc_address.clone();
+            Some(cluster::Node::begin(&config, peer, edge, readiness.clone()).await?)
+        }
+    };
+    let mut here = Routes::default();
+    if let Some(node) = &node {
+        here = here.add_service(node.service());
+        tracing::info!(
+            grpc = grpc_address,
+            http = http_address,
+            peer = peer_address,
+            "the ports are open"
+        );
+    }
+    let mut server = spawn_server(grpc, here, Gate::new(stages), stopping.clone()).await?;
+
+    let options = options::log(&config);
+    let open = async {
+        match &mut node {
+            Some(node) => Ok::<_, Error>(node.open(options).await?),
+            None => Ok(Log::open(options).await?),
+        }
+    };
+    let log = tokio::select! {
+        log = open => log?,
+        () = signals.next() => return Ok(()),
+    };
+    let gauges = tokio::spawn(gauges::keep(log.clone()));
+    let mut leading = tokio::spawn(lead::follow(
+        config.clone(),
+        log.clone(),
+        readiness.clone(),
+        stage,
+        stopping.clone(),
+    ));
+    tracing::info!(
+        grpc = grpc_address,
+        http = http_address,
+        data = %config.data.display(),
+        took_ms = clock::now_ms().saturating_sub(started_ms),
+        "ready"
+    );
+
+    tokio::select! {
+        () = signals.next() => {}
+        ended = &mut server => return ended.unwrap_or(Ok(())),
+        ended = &mut leading => if let Ok(Err(error)) = ended {
+            return Err(error);
+        },
+    }
+    tracing::info!(drain_ms = config.drain_ms, "draining");
+    readiness.refuse("it is shutting down");
+    let drain = async {
+        if node.is_some() {
+            hand_over(&log).await;
+        }
+        let _ = stop.send(true);
+        let limit = Duration::from_millis(config.drain_ms);
+        if timeout(limit, &mut server).await.is_err() {
+            tracing::warn!("calls were still under way when the drain time was over");
+        }
+        gauges.abort();
+        log.clone().shutdown().await;
+        if let Some(node) = node {
+            node.end().await;
+        }
+    };
+    tokio::select! {
+        () = drain => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("second signal: ending at once"),
+    }
+    Ok(())
+}
+
+/// A leader that ends lets another one lead first: the cluster goes on without an election.
+async fn hand_over(log: &Log) {
+    if !log.leadership().borrow().is_leading() || log.members().voters.len() < 2 {
+        return;
+    }
+    let limit = Duration::from_millis(HAND_OVER_MS_MAX);
+    match timeout(limit, log.transfer_leadership(None)).await {
+        Ok(Ok(leader)) => tracing::info!(leader, "the lead is handed over"),
+        Ok(Err(error)) => tracing::warn!(%error, "the lead is not handed over"),
+        Err(_) => tracing::warn!(waited_ms = HAND_OVER_MS_MAX, "the lead is not handed over"),
+    }
+}
+
+async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
+    TcpListener::bind(address.socket())
+        .await
+        .map_err(|source| Error::Bind {
+            key,
+            address,
+            source,
+        })
+}
+
+fn address_of(listener: &TcpListener) -> String {
+    listener
+        .local_addr()
+        .map_or_else(|_| "unknown".to_owned(), |address| address.to_string())
+}
+
+/// Serves the gRPC port: `here` is answered by every process, everything else by whoever leads.
+async fn spawn_server(
+    listener: TcpListener,
+    here: Routes,
+    gate: Gate,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<JoinHandle<Result<(), Error>>, Error> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter
+        .set_serving::<ProducerServer<ProducerService>>()
+        .await;
+    health_reporter
+        .set_serving::<ConsumerServer<delivery::Service>>()
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let drain = async move {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        health_reporter
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+    };
+    let here = here.add_service(health).add_service(reflection);
+    let routes = Routes::from(here.into_axum_router().fallback_service(gate));
+    let serving = async move {
+        Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_routes(routes.prepare())
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                drain,
+            )
+            .await?;
+        Ok(())
+    };
+    Ok(tokio::spawn(serving))
+}
