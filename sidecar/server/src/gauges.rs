@@ -1,9 +1,9 @@
 //! How the log is doing, for `/metrics`.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use metrics::{describe_gauge, gauge};
-use outrigger_log::{Log, Status};
+use outrigger_log::{Log, Status, cluster::Leadership};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the gauges are brought up to date.
@@ -14,6 +14,9 @@ const PARKED: &str = "outrigger_transactions_parked";
 const DELAYED: &str = "outrigger_messages_delayed";
 const APPLIED: &str = "outrigger_log_applied_index";
 const IN_FLIGHT: &str = "outrigger_log_in_flight_bytes";
+const LEADS: &str = "outrigger_cluster_leads";
+const TERM: &str = "outrigger_cluster_term";
+const LAG: &str = "outrigger_cluster_replica_lag_entries";
 const DISK_FULL: &str = "outrigger_log_disk_full";
 
 /// Keeps the gauges up to date for as long as it is polled.
@@ -30,11 +33,21 @@ pub(crate) async fn keep(log: Log) {
         DISK_FULL,
         "1 while commands are refused for lack of disk space"
     );
+    describe_gauge!(LEADS, "1 on the node that leads, 0 on the others");
+    describe_gauge!(TERM, "the term, which grows with every election");
+    describe_gauge!(
+        LAG,
+        "entries that a node is behind the leader; only the leader tells"
+    );
+    // Of which nodes the lag was told, so that nothing old is told for ever.
+    let mut told = BTreeSet::new();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        set(&log.status());
+        let status = log.status();
+        set(&status);
+        set_cluster(&log, &status, &mut told);
     }
 }
 
@@ -45,4 +58,23 @@ fn set(status: &Status) {
     gauge!(APPLIED).set(status.applied_index as f64);
     gauge!(IN_FLIGHT).set(status.in_flight_bytes as f64);
     gauge!(DISK_FULL).set(f64::from(u8::from(status.disk_full)));
+}
+
+fn set_cluster(log: &Log, status: &Status, told: &mut BTreeSet<u64>) {
+    let leads = matches!(*log.leadership().borrow(), Leadership::Leading { .. });
+    gauge!(LEADS).set(f64::from(u8::from(leads)));
+    gauge!(TERM).set(status.term as f64);
+    let mut silent = std::mem::take(told);
+    for replica in log.replication() {
+        if replica.id == status.node_id {
+            continue;
+        }
+        let lag = status.applied_index.saturating_sub(replica.matched_index);
+        gauge!(LAG, "node" => replica.id.to_string()).set(lag as f64);
+        silent.remove(&replica.id);
+        told.insert(replica.id);
+    }
+    for id in silent {
+        gauge!(LAG, "node" => id.to_string()).set(f64::NAN);
+    }
 }

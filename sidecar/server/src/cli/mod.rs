@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod admin;
+mod cluster;
 mod migrate;
 mod node;
 mod serve;
@@ -39,6 +40,8 @@ enum Command {
     Groups(admin::Groups),
     /// List, show, decide and resume transactions.
     Transactions(admin::Transactions),
+    /// Show and change the nodes of a cluster.
+    Cluster(cluster::Arguments),
     /// Show whether a sidecar is ready, and what it holds.
     Health(admin::Health),
 }
@@ -55,6 +58,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Topics(arguments) => in_runtime(admin::topics(arguments)),
         Command::Groups(arguments) => in_runtime(admin::groups(arguments)),
         Command::Transactions(arguments) => in_runtime(admin::transactions(arguments)),
+        Command::Cluster(arguments) => in_runtime(cluster::run(arguments)),
         Command::Health(arguments) => in_runtime(admin::health(arguments)),
     };
     match result {

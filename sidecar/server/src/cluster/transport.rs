@@ -82,7 +82,10 @@ async fn open(
         Ok(response) => response.into_inner(),
         Err(status) => {
             let error = LinkError::of(&member.address, &status);
-            links.complaints().about(target, &error);
+            // A node that is just starting is no reason to complain.
+            if error.reason() != Some("NODE_NOT_TAKING_PART") {
+                links.complaints().about(target, &error);
+            }
             return Err(error);
         }
     };

@@ -16,11 +16,22 @@ pub enum Error {
 
 /// Whether the process can serve; shared between whoever decides and whoever is asked.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<Result<(), String>>>);
+pub struct Readiness(Arc<Mutex<Door>>);
+
+#[derive(Debug)]
+struct Door {
+    /// Or why it is closed.
+    is_open: Result<(), String>,
+    /// It never opens again.
+    is_over: bool,
+}
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("starting".to_owned()))))
+        Self(Arc::new(Mutex::new(Door {
+            is_open: Err("starting".to_owned()),
+            is_over: false,
+        })))
     }
 }
 
@@ -32,20 +43,33 @@ impl Readiness {
 
     /// Opens the door.
     pub fn accept(&self) {
-        *self.lock() = Ok(());
+        self.set(Ok(()));
     }
 
     /// Closes the door, and says why.
     pub fn refuse(&self, why: &str) {
-        *self.lock() = Err(why.to_owned());
+        self.set(Err(why.to_owned()));
+    }
+
+    /// Closes the door for good.
+    pub fn end(&self, why: &str) {
+        self.refuse(why);
+        self.lock().is_over = true;
     }
 
     /// Why the door is closed, if it is.
     pub fn get(&self) -> Result<(), String> {
-        self.lock().clone()
+        self.lock().is_open.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
+    fn set(&self, is_open: Result<(), String>) {
+        let mut door = self.lock();
+        if !door.is_over {
+            door.is_open = is_open;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Door> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,20 +8,50 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
-use tonic::Code;
+use tonic::{Code, service::Routes};
 
 use super::{Error, gate::Stage, tenure::Tenure};
-use crate::{config::Config, delivery::shutting_down, edge::status::Failure, http::Readiness};
+use crate::{
+    config::Config, delivery::shutting_down, edge::status::Failure, forward::Target,
+    http::Readiness,
+};
 
 /// Without a leader for so long a node is not ready. Elections take less.
 const LEADERLESS_MS_MAX: u64 = 2_000;
+
+/// Where calls of applications go.
+pub(super) struct Doors {
+    /// Into this process.
+    pub(super) stage: watch::Sender<Stage>,
+    /// To this process or another one.
+    pub(super) target: watch::Sender<Target>,
+}
+
+impl Doors {
+    /// This process leads.
+    fn open(&self, log: &Log, routes: Routes) {
+        let log = log.clone();
+        self.stage.send_replace(Stage::Open { log, routes });
+        self.target.send_replace(Target::Here);
+    }
+
+    /// Another one leads, or nobody.
+    fn close(&self, why: Failure, target: Target) {
+        self.target.send_if_modified(|known| {
+            let changed = *known != target;
+            *known = target;
+            changed
+        });
+        self.stage.send_replace(Stage::Closed(why));
+    }
+}
 
 /// Opens and closes the gate as this node gains and loses the lead, until it is told to stop.
 pub(super) async fn follow(
     config: Config,
     log: Log,
     readiness: Readiness,
-    stage: watch::Sender<Stage>,
+    doors: Doors,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let mut leadership = log.leadership();
@@ -36,7 +66,7 @@ pub(super) async fn follow(
         if tenure.as_ref().map(Tenure::term) != leads {
             let closed = not_leader(&now);
             if leads.is_none() {
-                stage.send_replace(Stage::Closed(closed.clone()));
+                doors.close(closed.clone(), Target::from(&now));
             }
             if let Some(over) = tenure.take() {
                 tracing::info!(term = over.term(), "this node does not lead any more");
@@ -44,15 +74,12 @@ pub(super) async fn follow(
             }
             if let Some(term) = leads {
                 let begun = Tenure::begin(&config, &log, readiness.clone(), term)?;
-                stage.send_replace(Stage::Open {
-                    log: log.clone(),
-                    routes: begun.routes(),
-                });
+                doors.open(&log, begun.routes());
                 tracing::info!(term, "this node leads");
                 tenure = Some(begun);
             }
         } else if leads.is_none() {
-            stage.send_replace(Stage::Closed(not_leader(&now)));
+            doors.close(not_leader(&now), Target::from(&now));
         }
         if has_leader {
             readiness.accept();
@@ -68,7 +95,9 @@ pub(super) async fn follow(
             }
         }
     }
-    stage.send_replace(Stage::Closed(shutting_down()));
+    let target = Target::from(&*leadership.borrow());
+    let target = Some(target).filter(|target| *target != Target::Here);
+    doors.close(shutting_down(), target.unwrap_or_default());
     if let Some(tenure) = tenure {
         tenure.end(shutting_down());
     }

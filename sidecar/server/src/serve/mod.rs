@@ -21,6 +21,7 @@ use tonic::{
 
 use self::{
     gate::{Gate, Stage},
+    lead::Doors,
     signals::Signals,
 };
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     config::{Address, Config},
     delivery,
     edge::ProducerService,
+    forward::{self, ForwardLayer, Forwarder, Target},
     gauges, guards,
     http::{self, Readiness},
     options,
@@ -123,7 +125,13 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             "the ports are open"
         );
     }
-    let mut server = spawn_server(grpc, here, Gate::new(stages), stopping.clone()).await?;
+    let (target, targets) = watch::channel(Target::Nobody);
+    let elsewhere = node.as_ref().map(|_| {
+        let forwarder = Forwarder::new(targets, forward::Options::default());
+        ForwardLayer::new(forwarder)
+    });
+    let gate = Gate::new(stages);
+    let mut server = spawn_server(grpc, here, gate, elsewhere, stopping.clone()).await?;
 
     let options = options::log(&config);
     let open = async {
@@ -141,7 +149,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         config.clone(),
         log.clone(),
         readiness.clone(),
-        stage,
+        Doors { stage, target },
         stopping.clone(),
     ));
     tracing::info!(
@@ -160,7 +168,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         },
     }
     tracing::info!(drain_ms = config.drain_ms, "draining");
-    readiness.refuse("it is shutting down");
+    readiness.end("it is shutting down");
     let drain = async {
         if node.is_some() {
             hand_over(&log).await;
@@ -212,11 +220,13 @@ fn address_of(listener: &TcpListener) -> String {
         .map_or_else(|_| "unknown".to_owned(), |address| address.to_string())
 }
 
-/// Serves the gRPC port: `here` is answered by every process, everything else by whoever leads.
+/// Serves the gRPC port: `here` is answered by every process, everything else by whoever
+/// leads, which may be `elsewhere`.
 async fn spawn_server(
     listener: TcpListener,
     here: Routes,
     gate: Gate,
+    elsewhere: Option<ForwardLayer>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<JoinHandle<Result<(), Error>>, Error> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -238,17 +248,22 @@ async fn spawn_server(
     };
     let here = here.add_service(health).add_service(reflection);
     let routes = Routes::from(here.into_axum_router().fallback_service(gate));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = async move {
-        Server::builder()
+        let mut server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_routes(routes.prepare())
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                drain,
-            )
-            .await?;
-        Ok(())
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let served = match elsewhere {
+            None => {
+                let routed = server.add_routes(routes.prepare());
+                routed.serve_with_incoming_shutdown(incoming, drain).await
+            }
+            Some(elsewhere) => {
+                let routed = server.layer(elsewhere).add_routes(routes.prepare());
+                routed.serve_with_incoming_shutdown(incoming, drain).await
+            }
+        };
+        Ok(served?)
     };
     Ok(tokio::spawn(serving))
 }
