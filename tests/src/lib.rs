@@ -2,5 +2,6 @@
 
 pub mod chaos;
 pub mod checker;
+pub mod cluster;
 pub mod servers;
 pub mod sidecar;

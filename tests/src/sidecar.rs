@@ -189,7 +189,7 @@ impl Drop for Sidecar {
 }
 
 /// Cargo builds the programs of this package beside its tests.
-fn program() -> anyhow::Result<PathBuf> {
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test
         .parent()

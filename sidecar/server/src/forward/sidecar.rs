@@ -83,7 +83,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         ended = &mut server => return ended.unwrap_or(Ok(())),
     }
     tracing::info!(drain_ms = config.drain_ms, "draining");
-    readiness.set(false);
+    readiness.end("it is shutting down");
     forwarder.close();
     let _ = stop.send(true);
     let drain = async {
@@ -115,13 +115,13 @@ async fn be_ready(readiness: Readiness, mut targets: watch::Receiver<Target>) {
     loop {
         let leads = *targets.borrow_and_update() != Target::Nobody;
         if leads {
-            readiness.set(true);
+            readiness.accept();
         }
         let leaderless_at = Instant::now() + Duration::from_millis(LEADERLESS_MS_MAX);
         tokio::select! {
             changed = targets.changed() => if changed.is_err() { return },
             () = sleep_until(leaderless_at), if !leads && readiness.is_ready() => {
-                readiness.set(false);
+                readiness.refuse("no leader of the cluster can be reached");
             }
         }
     }

@@ -19,10 +19,10 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+pub(crate) use self::signals::Signals;
 use self::{
     gate::{Gate, Stage},
     lead::Doors,
-    signals::Signals,
 };
 use crate::{
     check_back, clock, cluster,
@@ -76,8 +76,8 @@ pub enum Error {
 
 /// HTTP/2 windows: a stream of batches needs more than the 64 KiB of the standard to keep
 /// a fast disk busy.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// How long handing the lead over may hold up a shutdown.
 const HAND_OVER_MS_MAX: u64 = 3_000;
@@ -126,10 +126,13 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         );
     }
     let (target, targets) = watch::channel(Target::Nobody);
-    let elsewhere = node.as_ref().map(|_| {
-        let forwarder = Forwarder::new(targets, forward::Options::default());
-        ForwardLayer::new(forwarder)
-    });
+    let forward_options = forward::Options {
+        request_bytes_max: options::request_bytes_max(&config),
+        ..forward::Options::default()
+    };
+    let forwarder = Forwarder::new(targets, forward_options);
+    // Alone, this process is the leader or there is none.
+    let elsewhere = node.as_ref().map(|_| ForwardLayer::new(forwarder.clone()));
     let gate = Gate::new(stages);
     let mut server = spawn_server(grpc, here, gate, elsewhere, stopping.clone()).await?;
 
@@ -173,6 +176,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         if node.is_some() {
             hand_over(&log).await;
         }
+        forwarder.close();
         let _ = stop.send(true);
         let limit = Duration::from_millis(config.drain_ms);
         if timeout(limit, &mut server).await.is_err() {
@@ -204,7 +208,7 @@ async fn hand_over(log: &Log) {
     }
 }
 
-async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
+pub(crate) async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
     TcpListener::bind(address.socket())
         .await
         .map_err(|source| Error::Bind {
@@ -214,7 +218,7 @@ async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error>
         })
 }
 
-fn address_of(listener: &TcpListener) -> String {
+pub(crate) fn address_of(listener: &TcpListener) -> String {
     listener
         .local_addr()
         .map_or_else(|_| "unknown".to_owned(), |address| address.to_string())

@@ -76,7 +76,7 @@ async fn a_long_poll_is_woken_by_a_message_and_by_a_drain() {
         .await
         .unwrap();
     let delivery = stream.delivery().await;
-    sidecar.service.drain(shutting_down());
+    sidecar.service.drain(super::shutting_down());
     assert!(timeout(SOON, poll).await.unwrap().unwrap().is_ok());
     // What is acked during the drain is recorded and answered.
     let ack = v1::ConsumeRequest {
