@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -178,10 +179,12 @@ impl Cluster {
         self.directory.path().join(format!("output-{id}"))
     }
 
+    #[expect(clippy::expect_used, reason = "a test names the nodes that it made")]
     fn node(&self, id: u64) -> &Node {
         self.nodes.get(&id).expect("a node that was made")
     }
 
+    #[expect(clippy::expect_used, reason = "a test names the nodes that it made")]
     fn node_mut(&mut self, id: u64) -> &mut Node {
         self.nodes.get_mut(&id).expect("a node that was made")
     }
@@ -479,7 +482,8 @@ impl Drop for Cluster {
         // For a person who looks at a failure.
         if std::thread::panicking() {
             for id in self.ids() {
-                eprintln!("node {id}:\n{}", self.output(id));
+                let output = self.output(id);
+                let _ = writeln!(std::io::stderr(), "node {id}:\n{output}");
             }
         }
     }

@@ -73,22 +73,37 @@ enum Command {
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let status = match arguments.command {
-        Command::Status => status(&arguments.server).await?,
-        command => change(&arguments.server, command).await?,
-    };
+    let server = &arguments.server;
+    let is_question = matches!(arguments.command, Command::Status);
+    if !is_question {
+        change(server, arguments.command).await?;
+    }
+    let status = status(server).await?;
     if arguments.json {
         line(&format!("{:#}", as_json(&status)));
     } else {
         table(&status);
     }
-    let voters = status.members.iter();
-    let voters = voters
-        .filter(|member| member.role() != Role::Learner)
-        .count();
+    match is_question {
+        true => check(&status),
+        // Whoever has just begun to lead has not heard of all others yet.
+        false => Ok(()),
+    }
+}
+
+/// Whether the cluster can go on.
+fn check(status: &StatusResponse) -> anyhow::Result<()> {
+    let is_voter = |member: &&Member| member.role() != Role::Learner;
+    let voters = status.members.iter().filter(is_voter).count();
+    let reachable = status.members.iter().filter(is_voter);
+    let reachable = reachable.filter(|voter| voter.reachable).count();
     anyhow::ensure!(
         status.leader != 0,
         "there is no leader: a majority of the {voters} voters cannot be reached"
+    );
+    anyhow::ensure!(
+        reachable > voters / 2,
+        "the leader reaches {reachable} of {voters} voters, itself included, which is no majority"
     );
     Ok(())
 }
@@ -131,11 +146,14 @@ fn edge_of(status: &StatusResponse, id: u64) -> Option<&str> {
 }
 
 /// Asks the leader, wherever it is; without one, says so.
-async fn change(server: &str, command: Command) -> anyhow::Result<StatusResponse> {
-    let mut at = server.to_owned();
+async fn change(server: &str, command: Command) -> anyhow::Result<()> {
+    // Straight to the leader, as far as the node knows it.
+    let known = status_of(server).await?;
+    let leader = edge_of(&known, known.leader);
+    let mut at = leader.map_or_else(|| server.to_owned(), |edge| format!("http://{edge}"));
     for attempt in 1.. {
         let status = match ask(&at, command.clone()).await? {
-            Ok(status) => return Ok(status),
+            Ok(_) => return Ok(()),
             Err(status) => status,
         };
         let info = status.get_details_error_info();
@@ -185,8 +203,15 @@ async fn ask(server: &str, command: Command) -> anyhow::Result<Result<StatusResp
 
 /// The node's own words.
 fn told(server: &str, status: &Status) -> anyhow::Error {
-    if status.get_details_error_info().is_none() && status.code() == Code::Unavailable {
+    let info = status.get_details_error_info();
+    if info.is_none() && status.code() == Code::Unavailable {
         return anyhow::anyhow!("no node can be reached at {server}");
+    }
+    if info.is_some_and(|info| info.reason == "OUTCOME_UNKNOWN") {
+        return anyhow::anyhow!(
+            "the leader was lost, or cannot reach a majority of the nodes any more: whether the \
+             change was made is not known; `outrigger cluster status` tells"
+        );
     }
     anyhow::anyhow!("{} ({:?})", status.message(), status.code())
 }

@@ -135,8 +135,10 @@ impl Node {
                     presence.takes_part(log.clone());
                     self.marks.clear(Mark::Forming)?;
                     self.readiness.refuse("no leader is known yet");
-                    let around = rejoin::look_around(self.links.clone(), self.peers.clone());
-                    self.tasks.spawn(around);
+                    let readiness = self.readiness.clone();
+                    let (links, peers) = (self.links.clone(), self.peers.clone());
+                    self.tasks
+                        .spawn(rejoin::look_around(links, peers, readiness));
                     return Ok(log);
                 }
                 Err(error) if is_damage(&error) => {

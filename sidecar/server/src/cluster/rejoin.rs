@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use outrigger_log::cluster::Leadership;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{
     Greeting, Links, find,
@@ -18,8 +17,8 @@ use crate::{config::Peers, http::Readiness};
 const RETRY_MS: u64 = 500;
 /// How long the leader may take: it sends the whole log on the way.
 const READMIT_MS_MAX: u64 = 3_700_000;
-/// Without a leader for so long a node asks the others whether it still belongs to them.
-const LEADERLESS_MS: u64 = 2_000;
+/// How often a node asks the others whether it still belongs to them.
+const LOOK_INTERVAL_MS: u64 = 3_000;
 
 /// Asks the others what they know.
 async fn ask(links: &Links, peers: &Peers) -> Vec<Result<Greeting, LinkError>> {
@@ -74,53 +73,45 @@ pub(crate) async fn rejoin(links: Links, peers: Peers, marks: Marks, readiness: 
 
 /// Says so when this node does not belong to its cluster any more, and when its peers know it
 /// under another address.
-pub(crate) async fn look_around(links: Links, peers: Peers) {
+pub(crate) async fn look_around(links: Links, peers: Peers, readiness: Readiness) {
     let presence = links.presence();
     let Some(log) = presence.log() else {
         return;
     };
     let me = presence.me();
-    let mut leadership = log.leadership();
-    let mut leaderless_since = Instant::now();
     let mut told = String::new();
     loop {
-        let has_leader = match &*leadership.borrow_and_update() {
-            Leadership::Leading { .. } => true,
-            Leadership::Following { leader, .. } => leader.is_some(),
-        };
-        if has_leader {
-            leaderless_since = Instant::now();
+        sleep(Duration::from_millis(LOOK_INTERVAL_MS)).await;
+        if log.leadership().borrow().is_leading() {
+            continue;
         }
-        let members = log.members();
-        let problem = match find(&members, me.id) {
+        let problem = match find(&log.members(), me.id) {
             Some(known) if known.address != me.address => Some(format!(
                 "the other nodes know node {} as {}, and it is at {} now: start it there again, \
                  or replace it by a node with another number",
                 me.id, known.address, me.address
             )),
-            Some(_) if leaderless_since.elapsed() < Duration::from_millis(LEADERLESS_MS) => None,
-            None if has_leader => None,
             Some(_) | None => taken_out(&links, &peers).await,
         };
         let problem = problem.unwrap_or_default();
         if problem != told && !problem.is_empty() {
             tracing::warn!("{problem}");
+            readiness.refuse(&problem);
+        } else if problem.is_empty() && !told.is_empty() {
+            readiness.accept();
         }
         told = problem;
-        tokio::select! {
-            changed = leadership.changed() => if changed.is_err() { return },
-            () = sleep(Duration::from_millis(LEADERLESS_MS)) => {}
-        }
     }
 }
 
-/// Whether the others have a leader and this node is none of their members.
+/// Whether this node is none of the members that the leader knows.
 async fn taken_out(links: &Links, peers: &Peers) -> Option<String> {
     let id = links.presence().me().id;
     let greetings = ask(links, peers).await;
-    let mut led = greetings.iter().flatten();
-    let led = led.find(|greeting| greeting.leader.is_some() && !greeting.members.is_empty())?;
-    led.member(id).is_none().then(|| {
+    let mut leaders = greetings.iter().flatten();
+    let leader = leaders.find(|greeting| greeting.leader == Some(greeting.node.id))?;
+    let is_out = leader.member(id).is_none() && !leader.members.is_empty();
+    is_out.then(|| {
         format!(
             "node {id} was removed from the cluster: it neither leads nor votes, and can be \
              stopped. Its data directory cannot be used in this cluster again"

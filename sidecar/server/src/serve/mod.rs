@@ -107,7 +107,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         http::install_metrics()?,
     ));
     let (stop, stopping) = watch::channel(false);
-    let (stage, stages) = watch::channel(Stage::starting());
+    let (stage, stages) = watch::channel(Stage::Starting);
     let mut node = match peer {
         None => None,
         Some(peer) => {
