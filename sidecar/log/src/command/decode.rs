@@ -112,6 +112,9 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
         tag::DUE => Ok(RecordedCommand::Due {
             until_ms: reader.number("until_ms")?,
         }),
+        tag::EXPIRE => Ok(RecordedCommand::Expire {
+            upto: reader.number("upto")?,
+        }),
         value => Err(unknown("command", value)),
     }
 }

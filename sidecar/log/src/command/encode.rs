@@ -23,6 +23,7 @@ pub(super) mod tag {
     pub(in super::super) const DEAD_LETTER: u8 = 11;
     pub(in super::super) const GUARD: u8 = 12;
     pub(in super::super) const DUE: u8 = 13;
+    pub(in super::super) const EXPIRE: u8 = 14;
 }
 
 /// Which optional fields of a message follow.
@@ -86,7 +87,8 @@ impl Command {
                 Self::SkipSequence(_)
                 | Self::Park { .. }
                 | Self::DeadLetter { .. }
-                | Self::Due { .. } => 0,
+                | Self::Due { .. }
+                | Self::Expire { .. } => 0,
             }
     }
 }
@@ -197,6 +199,10 @@ fn one(out: &mut Vec<u8>, command: &Command) {
         Command::Due { until_ms } => {
             out.push(tag::DUE);
             put_number(out, *until_ms);
+        }
+        Command::Expire { upto } => {
+            out.push(tag::EXPIRE);
+            put_number(out, *upto);
         }
     }
 }

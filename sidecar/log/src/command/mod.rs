@@ -156,4 +156,11 @@ pub enum Command {
         /// Everything due at this instant or before, in milliseconds since the Unix epoch.
         until_ms: u64,
     },
+    /// Lets the log's oldest entries go, with the messages in them. Entries that a
+    /// half-message, a delayed message or a dead letter still needs stay, and all after
+    /// them. The leader proposes it by itself.
+    Expire {
+        /// The index of the last entry that is not needed any more.
+        upto: u64,
+    },
 }

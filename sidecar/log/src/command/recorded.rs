@@ -84,4 +84,8 @@ pub(crate) enum RecordedCommand<'a> {
     Due {
         until_ms: u64,
     },
+    /// The log's oldest entries may go. Proposed by the leader itself.
+    Expire {
+        upto: u64,
+    },
 }

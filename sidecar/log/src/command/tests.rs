@@ -148,6 +148,7 @@ fn command() -> impl Strategy<Value = Command> {
             input
         }),
         any::<u64>().prop_map(|until_ms| Command::Due { until_ms }),
+        any::<u64>().prop_map(|upto| Command::Expire { upto }),
     ]
 }
 
@@ -250,6 +251,7 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
             input,
         },
         RecordedCommand::Due { until_ms } => Command::Due { until_ms },
+        RecordedCommand::Expire { upto } => Command::Expire { upto },
     }
 }
 

@@ -105,18 +105,25 @@ impl Files {
         IndexError::Damaged { file, offset }
     }
 
-    /// Cuts every queue to what the checkpoint recorded: `next_offsets` by topic and queue.
+    /// Cuts every queue to what the checkpoint recorded: first and next offset by topic and
+    /// queue.
     ///
     /// # Errors
     ///
     /// When there is less than the checkpoint recorded: the index is damaged.
     pub(crate) fn truncate(
         &self,
-        next_offsets: &BTreeMap<(u32, u32), u64>,
+        recorded: &BTreeMap<(u32, u32), (u64, u64)>,
     ) -> Result<(), IndexError> {
         let found = self.list()?;
-        for (&(topic, queue), &next_offset) in next_offsets {
-            for number in 0..next_offset.div_ceil(ENTRIES_PER_FILE) {
+        for (&(topic, queue), &(first_offset, next_offset)) in recorded {
+            let first_file = first_offset / ENTRIES_PER_FILE;
+            // What has expired may be missing altogether.
+            let files = match first_offset < next_offset {
+                true => first_file..next_offset.div_ceil(ENTRIES_PER_FILE),
+                false => 0..0,
+            };
+            for number in files {
                 let id = FileId {
                     topic,
                     queue,
@@ -134,9 +141,10 @@ impl Files {
             }
         }
         for (id, found_bytes) in found {
-            let next_offset = next_offsets.get(&(id.topic, id.queue)).copied();
-            let recorded_bytes = bytes_in_file(id, next_offset.unwrap_or(0));
-            if recorded_bytes == 0 {
+            let offsets = recorded.get(&(id.topic, id.queue)).copied();
+            let (first_offset, next_offset) = offsets.unwrap_or_default();
+            let recorded_bytes = bytes_in_file(id, next_offset);
+            if recorded_bytes == 0 || id.number < first_offset / ENTRIES_PER_FILE {
                 std::fs::remove_file(self.path(id)).map_err(|source| error(id, source))?;
             } else if found_bytes > recorded_bytes {
                 self.writable(id)
@@ -187,10 +195,22 @@ impl Files {
         offset: u64,
     ) -> Result<File, IndexError> {
         let id = file_of(topic, queue, offset);
-        if offset.is_multiple_of(ENTRIES_PER_FILE) {
+        let exists = self.path(id).try_exists();
+        if !exists.map_err(|source| error(id, source))? {
             self.unsynced.store(true, Ordering::SeqCst);
         }
         self.writable(id).map_err(|source| error(id, source))
+    }
+
+    /// Removes a file that is not needed any more.
+    pub(super) fn remove(&self, id: FileId) -> Result<(), IndexError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.files.remove(&id);
+        drop(open);
+        match std::fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| error(id, source)),
+        }
     }
 
     /// Makes new files durable, those of an earlier checkpoint that failed included.

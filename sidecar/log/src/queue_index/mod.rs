@@ -7,6 +7,7 @@
 
 mod entry;
 mod files;
+mod minima;
 mod queue;
 
 pub use entry::IndexEntry;

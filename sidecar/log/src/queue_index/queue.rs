@@ -4,14 +4,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::files::{error, file_end, file_of};
-use super::{At, ENTRY_BYTES, Entry, Files, IndexEntry, IndexError};
+use super::minima::{BLOCK_ENTRIES, Minima};
+use super::{At, ENTRIES_PER_FILE, ENTRY_BYTES, Entry, Files, IndexEntry, IndexError};
 
 /// Entries written at once at a checkpoint.
 const WRITE_ENTRIES: usize = 8_192;
 
-/// What is not in the files yet.
+/// What is not in the files yet, and what belongs to all of it.
 #[derive(Debug)]
 struct Tail {
+    /// Everything before it has expired.
+    first: u64,
+    /// Files with smaller numbers are removed.
+    first_file: u64,
+    minima: Minima,
     /// The offset of the first entry in memory: everything before it is in the files.
     flushed: u64,
     entries: VecDeque<Entry>,
@@ -33,13 +39,22 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// A queue of which everything before `next_offset` is in the files.
-    pub(crate) fn new(topic: u32, queue: u32, files: Arc<Files>, next_offset: u64) -> Self {
+    /// A queue of which everything from `first_offset` to before `next_offset` is in the files.
+    pub(crate) fn new(
+        topic: u32,
+        queue: u32,
+        files: Arc<Files>,
+        first_offset: u64,
+        next_offset: u64,
+    ) -> Self {
         Self {
             topic,
             queue,
             files,
             tail: RwLock::new(Tail {
+                first: first_offset,
+                first_file: first_offset / ENTRIES_PER_FILE,
+                minima: Minima::default(),
                 flushed: next_offset,
                 entries: VecDeque::new(),
             }),
@@ -50,6 +65,7 @@ impl Queue {
     pub(crate) fn append(&self, entry: Entry) -> u64 {
         let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
         let offset = tail.next_offset();
+        tail.minima.append(offset, entry.place.index);
         tail.entries.push_back(entry);
         offset
     }
@@ -65,7 +81,7 @@ impl Queue {
 
     /// The oldest offset that can be read.
     pub(crate) fn first_offset(&self) -> u64 {
-        0
+        self.read_tail(|tail| tail.first)
     }
 
     /// The offset of the next message.
@@ -96,11 +112,22 @@ impl Queue {
                 return Ok(());
             }
             let count = left.min(usize::try_from(in_files).unwrap_or(usize::MAX));
+            let before = out.len();
             let read = self.files.read(self.at(from), count, |entry, offset| {
-                out.push(entry.at(offset))
-            })?;
-            from += read as u64;
-            left -= read;
+                out.push(entry.at(offset));
+            });
+            match read {
+                Ok(read) => {
+                    from += read as u64;
+                    left -= read;
+                }
+                // It has expired in the meantime, and its file is gone.
+                Err(_) if from < self.first_offset() => {
+                    out.truncate(before);
+                    from = self.first_offset();
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -110,6 +137,104 @@ impl Queue {
         let mut found = Vec::with_capacity(1);
         self.read(offset, 1, &mut found)?;
         Ok(found.pop().filter(|entry| entry.offset == offset))
+    }
+
+    /// Lets go of every entry whose message's bytes are in an entry of the log up to `floor`,
+    /// and of what stands before it. Tells whether there was any.
+    pub(crate) fn expire(&self, floor: u64) -> Result<bool, IndexError> {
+        let (first, next) = self.read_tail(|tail| (tail.first, tail.next_offset()));
+        let mut block = next.div_ceil(BLOCK_ENTRIES);
+        while block > first / BLOCK_ENTRIES {
+            block -= 1;
+            if self.minimum(block)? > floor {
+                continue;
+            }
+            let entries = self.block(block)?;
+            let gone = |entry: &&IndexEntry| entry.place.index <= floor;
+            if let Some(last) = entries.iter().rev().find(gone) {
+                let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+                tail.first = last.offset + 1;
+                tail.minima.forget(last.offset + 1);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The smallest index of an entry of the log that a message from `from` on has its bytes
+    /// in.
+    pub(crate) fn oldest_place(&self, from: u64) -> Result<Option<u64>, IndexError> {
+        let (first, next) = self.read_tail(|tail| (tail.first, tail.next_offset()));
+        let from = from.max(first);
+        if from >= next {
+            return Ok(None);
+        }
+        let first_block = from / BLOCK_ENTRIES;
+        let begun = self.block(first_block)?;
+        let begun = begun.iter().filter(|entry| entry.offset >= from);
+        let mut oldest = begun.map(|entry| entry.place.index).min();
+        for block in first_block + 1..next.div_ceil(BLOCK_ENTRIES) {
+            let minimum = self.minimum(block)?;
+            oldest = Some(oldest.map_or(minimum, |oldest| oldest.min(minimum)));
+        }
+        Ok(oldest)
+    }
+
+    /// The first offset that became visible at this instant or later.
+    pub(crate) fn visible_since(&self, time_ms: u64) -> Result<u64, IndexError> {
+        let (mut low, mut high) = self.read_tail(|tail| (tail.first, tail.next_offset()));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle)? {
+                Some(entry) if entry.time_ms >= time_ms => high = middle,
+                // What has expired in the meantime is older.
+                Some(_) | None => low = middle + 1,
+            }
+        }
+        Ok(low)
+    }
+
+    /// The smallest index in a block, as far as it has not expired.
+    fn minimum(&self, block: u64) -> Result<u64, IndexError> {
+        if let Some(known) = self.read_tail(|tail| tail.minima.of(block)) {
+            return Ok(known);
+        }
+        let entries = self.block(block)?;
+        let minimum = entries.iter().map(|entry| entry.place.index).min();
+        let minimum = minimum.unwrap_or(u64::MAX);
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        if (block + 1) * BLOCK_ENTRIES <= tail.next_offset() {
+            tail.minima.put(block, minimum);
+        }
+        Ok(minimum)
+    }
+
+    /// The entries of a block, as far as they have not expired.
+    fn block(&self, block: u64) -> Result<Vec<IndexEntry>, IndexError> {
+        let (start, end) = (block * BLOCK_ENTRIES, (block + 1) * BLOCK_ENTRIES);
+        let mut entries = Vec::new();
+        let from = start.max(self.first_offset());
+        if let Ok(count @ 1..) = usize::try_from(end.saturating_sub(from)) {
+            self.read(from, count, &mut entries)?;
+            entries.retain(|entry| entry.offset < end);
+        }
+        Ok(entries)
+    }
+
+    /// Removes files in which everything stands before `first_offset`, when a checkpoint has
+    /// recorded that it has expired.
+    pub(crate) fn remove_files(&self, first_offset: u64) -> Result<(), IndexError> {
+        let keep = first_offset / ENTRIES_PER_FILE;
+        loop {
+            let number = self.read_tail(|tail| tail.first_file);
+            if number >= keep {
+                return Ok(());
+            }
+            let id = file_of(self.topic, self.queue, number * ENTRIES_PER_FILE);
+            self.files.remove(id)?;
+            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+            tail.first_file = number + 1;
+        }
     }
 
     /// Writes everything before `end` into the files, syncs them and lets it go from

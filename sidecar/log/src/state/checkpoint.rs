@@ -97,7 +97,19 @@ impl Checkpoint {
     fn write_all(self) -> Result<(), StateError> {
         self.flush_index()?;
         self.store.commit(self.changes(), self.meta.stamp_ms)?;
+        self.remove_expired();
         Ok(())
+    }
+
+    /// What stays behind is removed by a later checkpoint, or at the next start.
+    fn remove_expired(&self) {
+        for (topic, record) in &self.captured.topics {
+            for (queue, (first_offset, _)) in topic.queues.iter().zip(&record.offsets) {
+                if let Err(error) = queue.remove_files(*first_offset) {
+                    tracing::warn!(%error, "an expired file was not removed");
+                }
+            }
+        }
     }
 
     /// Leaves behind what a crash in the middle can leave.
@@ -119,7 +131,7 @@ impl Checkpoint {
 
     fn flush_index(&self) -> Result<(), StateError> {
         for (topic, record) in &self.captured.topics {
-            for (queue, next_offset) in topic.queues.iter().zip(&record.next_offsets) {
+            for (queue, (_, next_offset)) in topic.queues.iter().zip(&record.offsets) {
                 queue.flush(*next_offset)?;
             }
         }

@@ -39,7 +39,7 @@ impl Machine {
     /// Pins where the queues end now; topics that are made later are read from the start.
     fn begin_at_the_end(&mut self, group: ConsumerGroupId) {
         for (topic, record) in self.topics.iter() {
-            for (&next_offset, queue) in record.next_offsets.iter().zip(0..) {
+            for (&(_, next_offset), queue) in record.offsets.iter().zip(0..) {
                 if next_offset > 0 {
                     let queue = GroupQueue {
                         group,
@@ -97,6 +97,10 @@ impl Machine {
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         let first_offset = index.first_offset();
+        if offset < first_offset {
+            // It has expired.
+            return Ok(Outcome::Applied);
+        }
         let Some(message) = index.get(offset)? else {
             return Ok(Outcome::Refused(Refusal::UnknownOffset {
                 topic,

@@ -77,6 +77,11 @@ impl Delayed {
         Some(message)
     }
 
+    /// The smallest index of an entry of the log that has the bytes of a waiting message.
+    pub(crate) fn oldest_place(&self) -> Option<u64> {
+        self.waiting.values().map(|one| one.place.index).min()
+    }
+
     /// When the first message is due.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
         self.waiting.first_key_value().map(|(key, _)| key.due_ms)

@@ -20,6 +20,7 @@ impl Machine {
     pub(super) fn digest(&self) -> Result<u128, StateError> {
         let mut hasher = Xxh3::new();
         hasher.update(&self.stamp_ms.to_le_bytes());
+        hasher.update(&self.floor.to_le_bytes());
         self.digest_queues(&mut hasher)?;
         self.digest_groups(&mut hasher);
         self.digest_hot(&mut hasher);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use outrigger_core::lease::Progress;
+use outrigger_core::lease::{Event, Progress};
 
 use crate::command::{ConsumerGroupConfig, ConsumerGroupId, TopicId};
 
@@ -87,6 +87,21 @@ impl Groups {
         self.dirty_progress.insert(queue);
         let begun = || Arc::new(Progress::starting_at(first_offset));
         Arc::make_mut(self.progress.entry(queue).or_insert_with(begun))
+    }
+
+    /// Messages have expired: by topic and queue, the first offset that is left. What was
+    /// before it counts as done.
+    pub(crate) fn expire(&mut self, first_offsets: &BTreeMap<(TopicId, u32), u64>) {
+        for (queue, progress) in &mut self.progress {
+            let first = first_offsets.get(&(queue.topic, queue.queue)).copied();
+            if let Some(last) = first.unwrap_or(0).checked_sub(1)
+                && progress.floor() <= last
+            {
+                let gone = Event::Acked { first: 0, last };
+                Arc::make_mut(progress).apply(&gone);
+                self.dirty_progress.insert(*queue);
+            }
+        }
     }
 
     /// Puts progress in as it was.

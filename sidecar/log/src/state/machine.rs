@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub(super) limits: Limits,
     /// The stamp of the last entry.
     pub(super) stamp_ms: u64,
+    /// Entries of the log up to this index are not needed any more.
+    pub(super) floor: u64,
     pub(super) topics: Topics,
     pub(super) groups: Groups,
     pub(super) producers: Producers,
@@ -143,6 +145,7 @@ impl Machine {
                 self.guard(context, scope, key, input)?
             }
             RecordedCommand::Due { until_ms } => self.due(context, until_ms),
+            RecordedCommand::Expire { upto } => self.expire(context, upto)?,
         })
     }
 

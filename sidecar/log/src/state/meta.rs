@@ -11,6 +11,8 @@ pub(super) struct Meta {
     pub(super) applied: Option<LogId>,
     pub(super) membership: StoredMembership,
     pub(super) stamp_ms: u64,
+    /// Entries up to this index are not needed any more.
+    pub(super) floor: u64,
     pub(super) next_transaction_sequence: u64,
     pub(super) next_delayed_sequence: u64,
     pub(super) newest_transaction: Option<TransactionId>,
@@ -23,6 +25,7 @@ impl Meta {
         put_log_id(&mut out, self.membership.log_id().as_ref());
         put_bytes(&mut out, &encode_membership(self.membership.membership()));
         put_u64(&mut out, self.stamp_ms);
+        put_u64(&mut out, self.floor);
         put_u64(&mut out, self.next_transaction_sequence);
         put_u64(&mut out, self.next_delayed_sequence);
         match self.newest_transaction {
@@ -54,6 +57,7 @@ impl Meta {
             applied,
             membership: StoredMembership::new(set_by, membership),
             stamp_ms: reader.u64()?,
+            floor: reader.u64()?,
             next_transaction_sequence: reader.u64()?,
             next_delayed_sequence: reader.u64()?,
             newest_transaction: match reader.u8()? {

@@ -9,6 +9,7 @@ mod checkpoint;
 mod consuming;
 mod delayed;
 mod digest;
+mod expiry;
 mod groups;
 mod guards;
 mod half_messages;
@@ -238,6 +239,7 @@ impl Apply for State {
             applied: Some(applied),
             membership,
             stamp_ms: machine.stamp_ms,
+            floor: machine.floor,
             next_transaction_sequence: machine.transactions.next_sequence(),
             next_delayed_sequence: machine.delayed.next_sequence(),
             newest_transaction: machine.transactions.newest(),

@@ -42,9 +42,10 @@ pub(super) fn write_topic(record: &TopicRecord) -> Vec<u8> {
     put_bytes(&mut out, record.topic.name.as_bytes());
     put_number(&mut out, record.topic.created_at_ms);
     put_number(&mut out, u64::from(record.rotation));
-    put_number(&mut out, record.next_offsets.len() as u64);
-    for next_offset in &record.next_offsets {
-        put_number(&mut out, *next_offset);
+    put_number(&mut out, record.offsets.len() as u64);
+    for (first, next) in &record.offsets {
+        put_number(&mut out, *first);
+        put_number(&mut out, *next);
     }
     out
 }
@@ -54,9 +55,12 @@ pub(super) fn read_topic(id: TopicId, bytes: &[u8]) -> Read<TopicRecord> {
         let name = reader.text("name")?.to_owned();
         let created_at_ms = reader.number("created_at_ms")?;
         let rotation = reader.number_u32("rotation")?;
-        let queues = reader.count("queues", 1)?;
-        let next_offsets: Result<Vec<u64>, CodecError> =
-            (0..queues).map(|_| reader.number("next_offset")).collect();
+        let queues = reader.count("queues", 2)?;
+        let bounds = |_| {
+            let first = reader.number("first_offset")?;
+            Ok((first, reader.number("next_offset")?))
+        };
+        let offsets: Result<Vec<_>, CodecError> = (0..queues).map(bounds).collect();
         Ok(TopicRecord {
             topic: Arc::new(Topic {
                 id,
@@ -65,7 +69,7 @@ pub(super) fn read_topic(id: TopicId, bytes: &[u8]) -> Read<TopicRecord> {
                 created_at_ms,
             }),
             rotation,
-            next_offsets: next_offsets?,
+            offsets: offsets?,
         })
     })
 }

@@ -36,6 +36,7 @@ impl Machine {
         let mut machine = Self {
             limits: limits.clone(),
             stamp_ms: meta.stamp_ms,
+            floor: meta.floor,
             topics: Topics::default(),
             groups: Groups::default(),
             producers: Producers::default(),
@@ -62,13 +63,13 @@ impl Machine {
             records.push(record::read_topic(id, bytes)?);
             Ok(())
         })?;
-        let mut next_offsets = BTreeMap::new();
+        let mut offsets = BTreeMap::new();
         for record in &records {
-            for (&next_offset, queue) in record.next_offsets.iter().zip(0_u32..) {
-                next_offsets.insert((record.topic.id.0, queue), next_offset);
+            for (&bounds, queue) in record.offsets.iter().zip(0_u32..) {
+                offsets.insert((record.topic.id.0, queue), bounds);
             }
         }
-        self.files.truncate(&next_offsets)?;
+        self.files.truncate(&offsets)?;
         for record in records {
             self.topics.restore(record, &self.files);
         }

@@ -216,6 +216,11 @@ impl Shared {
         })
     }
 
+    /// Entries of the log up to this index are not needed any more.
+    pub(crate) fn floor(&self) -> u64 {
+        self.read(|machine| machine.floor)
+    }
+
     /// A digest of everything that is replicated. It reads all of it, so it is for
     /// comparing replicas, not for every day.
     pub(crate) fn digest(&self) -> Result<u128, StateError> {

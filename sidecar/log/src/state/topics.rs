@@ -1,12 +1,13 @@
 //! Topics and their queues.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use outrigger_core::name::DEAD_LETTER_PREFIX;
 use tokio::sync::watch;
 
 use crate::command::TopicId;
-use crate::queue_index::{Entry, Files, Queue};
+use crate::queue_index::{Entry, Files, IndexError, Queue};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ struct Slot {
 pub(crate) struct TopicRecord {
     pub(crate) topic: Arc<Topic>,
     pub(crate) rotation: u32,
-    /// By queue.
-    pub(crate) next_offsets: Vec<u64>,
+    /// By queue: the first offset that has not expired, and the next one.
+    pub(crate) offsets: Vec<(u64, u64)>,
 }
 
 /// All topics, as the state machine sees them.
@@ -94,7 +95,7 @@ impl Topics {
                 created_at_ms: stamp_ms,
             }),
             rotation: 0,
-            next_offsets: vec![0; queues as usize],
+            offsets: vec![(0, 0); queues as usize],
         };
         self.dirty.insert(id);
         self.restore(record, files)
@@ -103,8 +104,11 @@ impl Topics {
     /// Puts a topic in as it was. Topics come in the order of their ids.
     pub(crate) fn restore(&mut self, record: TopicRecord, files: &Arc<Files>) -> Arc<TopicQueues> {
         let id = record.topic.id;
-        let queues = record.next_offsets.iter().zip(0..);
-        let queue = |(&next_offset, queue)| Queue::new(id.0, queue, Arc::clone(files), next_offset);
+        let queues = record.offsets.iter().zip(0..);
+        let queue = |(&(first, next), queue)| {
+            let files = Arc::clone(files);
+            Queue::new(id.0, queue, files, first, next)
+        };
         let shared = Arc::new(TopicQueues {
             queues: queues.map(queue).collect(),
             visible: watch::Sender::new(0),
@@ -140,6 +144,38 @@ impl Topics {
         let offset = slot.shared.queues.get(queue as usize)?.append(entry);
         self.unwritten += 1;
         Some((queue, offset))
+    }
+
+    /// Lets go of messages whose bytes are in entries of the log up to `floor`, and of those
+    /// before them; dead letters stay. Tells in which queues, and their first offsets now.
+    pub(crate) fn expire(
+        &mut self,
+        floor: u64,
+    ) -> Result<BTreeMap<(TopicId, u32), u64>, IndexError> {
+        let mut moved = BTreeMap::new();
+        for slot in self.slots.iter().filter(|slot| !is_dead_letters(slot)) {
+            let id = slot.shared.topic.id;
+            for (queue, number) in slot.shared.queues.iter().zip(0..) {
+                if queue.expire(floor)? {
+                    moved.insert((id, number), queue.first_offset());
+                    self.dirty.insert(id);
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The smallest index of an entry of the log that has the bytes of a dead letter.
+    pub(crate) fn oldest_dead_letter(&self) -> Result<Option<u64>, IndexError> {
+        let mut oldest = None;
+        for slot in self.slots.iter().filter(|slot| is_dead_letters(slot)) {
+            for queue in &slot.shared.queues {
+                if let Some(place) = queue.oldest_place(0)? {
+                    oldest = Some(oldest.map_or(place, |oldest: u64| oldest.min(place)));
+                }
+            }
+        }
+        Ok(oldest)
     }
 
     /// The entry is applied: its messages are visible, and whoever waits is woken.
@@ -187,10 +223,18 @@ impl Topics {
     }
 }
 
+fn bounds(queue: &Queue) -> (u64, u64) {
+    (queue.first_offset(), queue.next_offset())
+}
+
+fn is_dead_letters(slot: &Slot) -> bool {
+    slot.shared.topic.name.starts_with(DEAD_LETTER_PREFIX)
+}
+
 fn record(slot: &Slot) -> TopicRecord {
     TopicRecord {
         topic: Arc::clone(&slot.shared.topic),
         rotation: slot.rotation,
-        next_offsets: slot.shared.queues.iter().map(Queue::next_offset).collect(),
+        offsets: slot.shared.queues.iter().map(bounds).collect(),
     }
 }

@@ -243,6 +243,13 @@ impl Transactions {
         order.filter_map(|(_, &id)| self.pending.get(&id).map(|pending| (id, pending)))
     }
 
+    /// The smallest index of an entry of the log that has the bytes of a waiting message: that
+    /// of the transaction that was prepared first.
+    pub(crate) fn oldest_place(&self) -> Option<u64> {
+        let (_, oldest) = self.waiting(0).next()?;
+        oldest.messages.iter().map(|one| one.place.index).min()
+    }
+
     /// How many wait for their verdict, the parked ones included.
     pub(crate) fn pending_count(&self) -> u64 {
         self.pending.len() as u64

@@ -23,6 +23,8 @@ pub(super) struct Lane {
     number: u32,
     group: ConsumerGroupId,
     topic: TopicId,
+    /// Everything before it has expired.
+    first_offset: u64,
     /// The latest places that were offered, without a gap.
     places: VecDeque<IndexEntry>,
     /// Acks that came in since the last step.
@@ -55,6 +57,7 @@ impl Lane {
             number: place.queue,
             group,
             topic,
+            first_offset: 0,
             places: VecDeque::new(),
             acks: Vec::new(),
             requests: BTreeMap::new(),
@@ -157,6 +160,7 @@ impl Lane {
         filter: &Filter,
         store: &dyn Store,
     ) -> Vec<Leased> {
+        self.skip_expired(now_ms, store);
         if self.queue.ready_at_most() < max {
             self.refill(now_ms, filter, store);
         }
@@ -188,12 +192,21 @@ impl Lane {
         leased
     }
 
-    fn refill(&mut self, now_ms: u64, filter: &Filter, store: &dyn Store) {
-        let (first, next) = store.bounds(self.topic, self.number);
+    /// Messages that expire before they are acknowledged count as done.
+    fn skip_expired(&mut self, now_ms: u64, store: &dyn Store) {
+        let (first, _) = store.bounds(self.topic, self.number);
+        if first <= self.first_offset {
+            return;
+        }
+        self.first_offset = first;
         if first > self.queue.next_offer() {
             self.places.clear();
-            self.step(now_ms, Input::Skip { until: first });
         }
+        self.step(now_ms, Input::Skip { until: first });
+    }
+
+    fn refill(&mut self, now_ms: u64, filter: &Filter, store: &dyn Store) {
+        let (_, next) = store.bounds(self.topic, self.number);
         let from = self.queue.next_offer();
         let max = self.queue.room().min(REFILL_COUNT);
         if from >= next || max == 0 {

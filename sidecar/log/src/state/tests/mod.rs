@@ -121,7 +121,8 @@ impl Subject {
                 .index(topic, queue, 0, usize::MAX, &mut entries)
                 .unwrap();
             let offsets: Vec<_> = entries.iter().map(|entry| entry.offset).collect();
-            assert_eq!(offsets, (0..entries.len() as u64).collect::<Vec<_>>());
+            let (first, next) = shared.queue_bounds(topic, queue).unwrap();
+            assert_eq!(offsets, (first..next).collect::<Vec<_>>());
             entries
                 .iter()
                 .map(|entry| self.entries.bytes(entry))

@@ -34,6 +34,10 @@ pub(super) struct Model {
     /// Acknowledged, or gone to the dead letters.
     done: BTreeSet<(ConsumerGroupId, TopicId, u32, u64)>,
     dead_letters: BTreeMap<ConsumerGroupId, usize>,
+    /// Which entry has the bytes; every message has bytes of its own.
+    pub(super) bodies: BTreeMap<Bytes, u64>,
+    /// What has expired before the entry: the first offsets that are left.
+    pub(super) first_offsets: BTreeMap<(TopicId, u32), u64>,
 }
 
 impl Model {
@@ -50,7 +54,38 @@ impl Model {
             guards: BTreeMap::new(),
             done: BTreeSet::new(),
             dead_letters: BTreeMap::new(),
+            bodies: BTreeMap::new(),
+            first_offsets: BTreeMap::new(),
         }
+    }
+
+    /// Takes note of the bytes that an entry has.
+    pub(super) fn note(&mut self, index: u64, commands: &[Command]) {
+        let mut note = |stored: &Bytes| {
+            self.bodies.insert(stored.clone(), index);
+        };
+        for command in commands {
+            match command {
+                Command::Send { message, .. } => note(&message.stored),
+                Command::Prepare { messages, .. } => {
+                    messages.iter().for_each(|one| note(&one.stored));
+                }
+                Command::Resolve { replacements, .. } | Command::Decide { replacements, .. } => {
+                    replacements.iter().for_each(|(_, one)| note(one));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The oldest entry that is needed, whatever expires, dead letters aside.
+    pub(super) fn oldest_needed(&self) -> Option<u64> {
+        let unresolved = self.transactions.values();
+        let unresolved = unresolved.filter(|one| one.verdict.is_none());
+        let unresolved = unresolved.flat_map(|one| &one.messages);
+        let delayed = self.delayed.iter().map(|(_, message)| message);
+        let needed = unresolved.chain(delayed);
+        needed.map(|one| self.bodies[&one.stored]).min()
     }
 
     /// Checks the answer to a command, and does what it says.
@@ -109,6 +144,7 @@ impl Model {
                 Outcome::Applied
             }
             Command::DeadLetter { .. } | Command::Progress { .. } => outcome.clone(),
+            Command::Expire { .. } => Outcome::Applied,
         };
         assert_eq!(*outcome, expected, "{command:?}");
         if *outcome == Outcome::Applied {
@@ -123,7 +159,12 @@ impl Model {
                 topic,
                 queue,
                 offset,
-            } if self.done.insert((*group, *topic, *queue, *offset)) => {
+            } if self
+                .first_offsets
+                .get(&(*topic, *queue))
+                .is_none_or(|first| offset >= first)
+                && self.done.insert((*group, *topic, *queue, *offset)) =>
+            {
                 *self.dead_letters.entry(*group).or_default() += 1;
                 let name = format!("%DLQ%{}", self.groups[group.0 as usize]);
                 self.topic(&name);

@@ -363,8 +363,8 @@ fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     assert!(matches!(
         refused.err(),
         Some(StateError::Derived(DerivedError::NewerFormat {
-            found: 3,
-            newest: 2
+            found: 4,
+            newest: 3
         }))
     ));
 }

@@ -9,6 +9,7 @@ use outrigger_core::lease::Event;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::Topic;
 use super::model::Model;
 use super::{Limits, Subject};
 use crate::apply::{Apply as _, Checkpoint as _};
@@ -142,6 +143,7 @@ fn command() -> impl Strategy<Value = Command> {
             input,
         }),
         1 => (0..4_000_u64).prop_map(|until_ms| Command::Due { until_ms }),
+        2 => (0..40_u64).prop_map(|upto| Command::Expire { upto }),
     ]
 }
 
@@ -244,6 +246,11 @@ fn schedule() -> impl Strategy<Value = Vec<Entry>> {
         let mut all = vec![first];
         all.extend(more);
         for (_, commands, _) in &mut all {
+            // Alone, so that it is known what has expired before each command.
+            let expire = |command: &Command| matches!(command, Command::Expire { .. });
+            if let Some(expire) = commands.iter().position(expire) {
+                *commands = vec![commands.swap_remove(expire)];
+            }
             number(commands, &mut next);
         }
         all
@@ -251,7 +258,8 @@ fn schedule() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 /// Every message is visible exactly once if it is to be, and messages of one queue are in
-/// the order in which they became visible.
+/// the order in which they became visible. Only what has expired, or became visible before
+/// something that has, may be missing, and nothing is there whose bytes have expired.
 fn check_visible(subject: &Subject, model: &Model) {
     for topic in 0..4 {
         let Some(name) = subject.state.shared().topic_by_id(TopicId(topic)) else {
@@ -262,16 +270,34 @@ fn check_visible(subject: &Subject, model: &Model) {
         }
         let expected = model.visible.get(&topic).cloned().unwrap_or_default();
         let order: BTreeMap<_, _> = expected.iter().cloned().zip(0..).collect();
+        let floor = subject.state.shared().floor();
+        let expired = |stored: &Bytes| model.bodies[stored] <= floor;
+        let kept_from = expected
+            .iter()
+            .rposition(expired)
+            .map_or(0, |last| last + 1);
         let queues = subject.visible(TopicId(topic));
         let mut count = 0;
         for queue in queues {
             let places: Vec<_> = queue.iter().map(|one| order.get(one)).collect();
             assert!(places.iter().all(Option::is_some), "phantom: {queue:?}");
             assert!(places.is_sorted_by(|a, b| a < b), "disorder: {queue:?}");
-            count += queue.len();
+            assert!(!queue.iter().any(expired), "bytes are gone: {queue:?}");
+            let kept = |place: &&Option<&usize>| place.is_some_and(|place| *place >= kept_from);
+            count += places.iter().filter(kept).count();
         }
-        assert_eq!(count, expected.len(), "lost in {}", name.name);
+        let kept = expected.len() - kept_from;
+        assert_eq!(count, kept, "lost in {}", name.name);
     }
+}
+
+fn first_offsets(subject: &Subject) -> BTreeMap<(TopicId, u32), u64> {
+    let shared = subject.state.shared();
+    let queues = |topic: &Topic| (0..topic.queues).map(|queue| (topic.id, queue)).collect();
+    let topics = shared.topics();
+    let all = topics.iter().flat_map(|topic| -> Vec<_> { queues(topic) });
+    all.map(|queue| (queue, shared.queue_bounds(queue.0, queue.1).unwrap().0))
+        .collect()
 }
 
 fn run(schedule: Vec<Entry>) {
@@ -282,11 +308,16 @@ fn run(schedule: Vec<Entry>) {
     let mut now_ms = 1_000;
     for (later_ms, commands, then) in schedule {
         now_ms += later_ms;
+        model.first_offsets = first_offsets(&subject);
         let outcomes = subject.submit(now_ms, &commands);
         assert_eq!(untouched.submit(now_ms, &commands), outcomes);
+        model.note(subject.entries.bodies.len() as u64 - 1, &commands);
+        let floor = subject.state.shared().floor();
         for (command, outcome) in commands.iter().zip(&outcomes) {
             model.check(now_ms, command, outcome);
         }
+        let needed = model.oldest_needed();
+        assert!(needed.is_none_or(|oldest| floor < oldest || floor == 0));
         let finish = |subject: &mut Subject, in_flight: &mut Option<super::super::Checkpoint>| {
             if let Some(checkpoint) = in_flight.take() {
                 checkpoint.write().unwrap();

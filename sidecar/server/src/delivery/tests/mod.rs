@@ -96,6 +96,34 @@ async fn a_long_poll_is_woken_by_a_message_and_by_a_drain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_that_expire_are_passed_over() {
+    let mut sidecar = start(options()).await;
+    for name in ["a", "b", "c", "d"] {
+        sidecar.send("orders", &[(name, "", 0)]).await;
+    }
+    let held = sidecar.receive("stock", "orders", 5_000).await;
+    assert_eq!(names(&held), ["a", "b", "c", "d"]);
+    let topic = sidecar.topic("orders").await;
+    let mut entries = Vec::new();
+    sidecar.log.index(topic, 0, 0, 9, &mut entries).unwrap();
+    let expire = Command::Expire {
+        upto: entries[2].place.index,
+    };
+    sidecar.log.submit(vec![expire]).unwrap().await.unwrap();
+    assert_eq!(sidecar.log.queue_bounds(topic, 0), (3, 4));
+    // Who comes new begins with what is left, and who was there goes on.
+    let left = sidecar.receive("points", "orders", 5_000).await;
+    assert_eq!(names(&left), ["d"]);
+    sidecar.send("orders", &[("e", "", 0)]).await;
+    let next = sidecar.receive("stock", "orders", 5_000).await;
+    assert_eq!(names(&next), ["e"]);
+    let receipts = held.into_iter().chain(next).map(|one| one.receipt);
+    let receipts: Vec<_> = receipts.skip(3).collect();
+    assert_eq!(sidecar.ack("stock", receipts).await, []);
+    assert_eq!(sidecar.floor("stock", "orders"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_fails_too_often_becomes_a_dead_letter() {
     let mut sidecar = start(options()).await;
     sidecar.send("orders", &[("poison", "", 0)]).await;
