@@ -1,10 +1,12 @@
 //! What the Raft group drives: the state that follows from the log.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::command::Outcome;
+use crate::floor::{FloorFile, NewFloor};
 use crate::raft::{LogId, Membership, StoredMembership};
 
 /// A committed entry with a batch of commands.
@@ -63,6 +65,15 @@ pub(crate) trait Apply: Send + 'static {
     /// write belongs to the next one, whatever of it did get onto the disk.
     fn end_checkpoint(&mut self, written: bool);
 
+    /// For asking what has expired, without holding up what is being applied.
+    fn expiry(&self) -> Arc<dyn Expiry>;
+
+    /// Reads a whole state from a file and prepares it on disk, beside the running one.
+    fn import(&self) -> Import;
+
+    /// Takes the state that was imported in the place of the running one.
+    fn install(&mut self) -> io::Result<()>;
+
     /// Forgets everything, on disk too, so that the whole log is applied again.
     fn reset(&mut self) -> io::Result<()>;
 }
@@ -73,6 +84,27 @@ pub(crate) trait Checkpoint: Send + 'static {
     /// the checkpoint is written, so that derived state is never ahead of the log.
     fn applied(&self) -> LogId;
 
-    /// Writes and syncs; blocking.
-    fn write(self) -> io::Result<()>;
+    /// Writes and syncs; blocking. When a floor checkpoint is asked for, the whole state is
+    /// written into it as well, after everything else.
+    fn write(self, floor: Option<NewFloor>) -> io::Result<Written>;
+}
+
+/// Reads a whole state from a file; blocking.
+pub(crate) type Import = Box<dyn FnOnce(FloorFile) -> io::Result<()> + Send>;
+
+/// A checkpoint that is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Entries up to this one are not needed any more, as the checkpoint knows it.
+    pub(crate) floor: u64,
+}
+
+/// What has expired.
+pub(crate) trait Expiry: Send + Sync {
+    /// Entries of the log up to this index are not needed any more.
+    fn floor(&self) -> u64;
+
+    /// How far the floor could be raised, `upto` at most, if only messages that became visible
+    /// at this instant or later were kept. May block on the disk.
+    fn expirable(&self, upto: u64, visible_since_ms: u64) -> io::Result<u64>;
 }

@@ -19,8 +19,10 @@ const LOCK_PAUSE_MS: u64 = 10;
 const WAL: &str = "wal";
 /// Where what follows from it is.
 const DERIVED: &str = "derived";
+/// Where whole states are that the log can be continued from when its beginning is gone.
+const FLOORS: &str = "derived-floor";
 /// What is set aside together when the log is damaged.
-pub(crate) const SET_ASIDE: [&str; 2] = [WAL, DERIVED];
+pub(crate) const SET_ASIDE: [&str; 3] = [WAL, DERIVED, FLOORS];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +167,11 @@ impl Directory {
     /// Where what follows from it is.
     pub(crate) fn derived(&self) -> PathBuf {
         self.path.join(DERIVED)
+    }
+
+    /// Where floor checkpoints are.
+    pub(crate) fn floors(&self) -> PathBuf {
+        self.path.join(FLOORS)
     }
 
     /// A number by which files know that they belong here.

@@ -15,6 +15,7 @@ mod crash;
 mod crash_sync;
 mod derived;
 mod directory;
+mod floor;
 mod log;
 mod options;
 mod place;

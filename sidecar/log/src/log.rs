@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::command::Command;
 use crate::directory::{Directory, DirectoryError};
+use crate::floor::Floors;
 use crate::options::{Options, OptionsError};
 use crate::raft::{Node, NodeError};
 use crate::state::{Shared, State, StateError};
@@ -107,10 +108,11 @@ impl Log {
             instance,
             wal,
             state,
+            floors,
         } = opened?;
         let shared = state.shared();
         let reader = wal.reader().clone();
-        let node = Node::start(options.node(instance), wal, state).await?;
+        let node = Node::start(options.node(instance), wal, state, floors).await?;
         let inner = Inner {
             node,
             node_id: options.node_id,
@@ -196,6 +198,7 @@ struct Files {
     instance: u128,
     wal: Arc<Wal>,
     state: State,
+    floors: Arc<Floors>,
 }
 
 fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError> {
@@ -208,6 +211,11 @@ fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError
         wal.replace_when_damaged();
     }
     let state = State::open(&directory.derived(), options.state())?;
+    let floors = Floors::open(&directory.floors()).map_err(|source| DirectoryError::Io {
+        action: "reading",
+        path: directory.floors(),
+        source,
+    })?;
     let cluster_id = directory.cluster_id().to_owned();
     let instance = directory.instance();
     wal.hold(directory.into_lock());
@@ -216,6 +224,7 @@ fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError
         instance,
         wal: Arc::new(wal),
         state,
+        floors: Arc::new(floors),
     })
 }
 

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use crate::blocking::Blocking;
 use crate::cluster::ClusterOptions;
-use crate::raft::{CheckpointLimits, NodeOptions, Timing};
+use crate::raft::{CheckpointLimits, NodeOptions, RetentionLimits, Timing};
 use crate::state;
 use crate::submit::{self, WallClock};
 use crate::wal::{RECORD_BYTES_MAX, SEGMENT_BYTES_LIMIT, WalOptions};
@@ -43,6 +43,15 @@ pub struct Options {
     /// Derived state is written as soon as so many of its records, places in queues included,
     /// are in memory only. Small commands make many records out of few bytes.
     pub checkpoint_records_max: u64,
+    /// How long messages are kept after they became visible, in milliseconds. Whole segments
+    /// of the log go when everything in them is older and nothing in them is needed: messages
+    /// without a verdict, delayed ones and dead letters stay, and so does all after them.
+    pub retention_ms: u64,
+    /// What the log may take on the disk, in bytes, before its oldest segments go whatever
+    /// their age is. `None` is no limit.
+    pub retention_bytes: Option<u64>,
+    /// How often it is looked whether anything has expired, in milliseconds.
+    pub retention_interval_ms: u64,
     /// Transactions that wait for their verdict. The same on all nodes of a cluster, as are
     /// all following.
     pub unresolved_transactions_max: u64,
@@ -104,6 +113,9 @@ impl Options {
             checkpoint_interval_bytes: 64 << 20,
             checkpoint_interval_ms: 10_000,
             checkpoint_records_max: 500_000,
+            retention_ms: 72 * 60 * 60 * 1_000,
+            retention_bytes: None,
+            retention_interval_ms: 10_000,
             unresolved_transactions_max: limits.unresolved_transactions_max,
             resolved_retention_ms: limits.resolved_retention_ms,
             delayed_messages_max: limits.delayed_messages_max,
@@ -136,6 +148,9 @@ impl Options {
         within("entry_bytes_target", self.entry_bytes_target, 1, entry)?;
         let records = self.checkpoint_records_max;
         within("checkpoint_records_max", records, 1, u64::MAX)?;
+        let interval = self.retention_interval_ms;
+        within("retention_interval_ms", interval, 10, 3_600_000)?;
+        within("retention_ms", self.retention_ms, 1, u64::MAX)?;
         let heartbeat = self.heartbeat_interval_ms;
         within("heartbeat_interval_ms", heartbeat, 5, 10_000)?;
         let election = self.election_timeout_ms;
@@ -172,6 +187,12 @@ impl Options {
                 interval_bytes: self.checkpoint_interval_bytes,
                 interval_ms: self.checkpoint_interval_ms,
                 records_max: self.checkpoint_records_max,
+                floor_interval_bytes: self.wal_segment_bytes,
+            },
+            retention: RetentionLimits {
+                retention_ms: self.retention_ms,
+                retention_bytes: self.retention_bytes,
+                interval_ms: self.retention_interval_ms,
             },
         }
     }

@@ -210,7 +210,9 @@ fn missing(data_dir: &Path) -> DirectoryError {
 fn quarantine(data_dir: &Path) -> Result<PathBuf, DirectoryError> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_ms = since_epoch.map_or(0, |time| time.as_millis());
-    let aside = data_dir.join(format!("{QUARANTINE}{now_ms}"));
+    let mut names = (now_ms..).map(|at_ms| data_dir.join(format!("{QUARANTINE}{at_ms}")));
+    let aside = names.find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| data_dir.join(QUARANTINE));
     for name in SET_ASIDE {
         let from = data_dir.join(name);
         if from.exists() {

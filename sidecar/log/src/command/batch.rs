@@ -51,6 +51,13 @@ impl<'a> Batch<'a> {
         decode::batch(body)
     }
 
+    /// The stamp of an entry without reading the rest of it.
+    pub(crate) fn stamp_of(body: &[u8]) -> Option<u64> {
+        let (version, rest) = body.split_first()?;
+        let stamp_ms = rest.first_chunk().copied().map(u64::from_le_bytes);
+        stamp_ms.filter(|_| *version == VERSION)
+    }
+
     /// How many commands there are.
     #[must_use]
     pub fn len(&self) -> usize {

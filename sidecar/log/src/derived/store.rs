@@ -54,6 +54,27 @@ pub(crate) enum Table {
 }
 
 impl Table {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Topic,
+        Self::Group,
+        Self::Producer,
+        Self::Unresolved,
+        Self::Delayed,
+        Self::Progress,
+        Self::Resolved,
+        Self::Guard,
+    ];
+
+    /// The table of a whole key, and the key in it.
+    pub(crate) fn of(key: &[u8]) -> Option<(Self, &[u8])> {
+        let (prefix, key) = key.split_first()?;
+        let table = Self::ALL
+            .into_iter()
+            .find(|table| table.prefix() == *prefix)?;
+        Some((table, key))
+    }
+
     /// For messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -113,6 +134,27 @@ impl Changes {
     /// Writes the verdict of a transaction, each once.
     pub(crate) fn put_verdict(&mut self, key: &[u8], record: Vec<u8>) {
         self.verdicts.push((Table::Resolved.key(key), record));
+    }
+
+    /// Writes a record as [`Store::for_each`] has given it out.
+    pub(crate) fn put_whole(&mut self, key: Vec<u8>, record: Vec<u8>) {
+        match key.first() == Some(&Table::Resolved.prefix()) {
+            true => self.verdicts.push((key, record)),
+            false => self.all.push((key, Some(record))),
+        }
+    }
+
+    /// How many verdicts there are.
+    pub(crate) fn verdicts(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// Hands out the verdicts as changes of their own.
+    pub(crate) fn split_verdicts(&mut self) -> Self {
+        Self {
+            all: Vec::new(),
+            verdicts: std::mem::take(&mut self.verdicts),
+        }
     }
 
     /// Takes a record away.
@@ -411,6 +453,17 @@ impl Store {
             Ok(())
         });
         scanned?;
+        Ok(())
+    }
+
+    /// Every record of every table: its table, its whole key, and its bytes.
+    pub(crate) fn for_each(
+        &self,
+        mut each: impl FnMut(Table, &[u8], &[u8]) -> Result<(), DerivedError>,
+    ) -> Result<(), DerivedError> {
+        for table in Table::ALL {
+            self.scan(table, |key, record| each(table, &table.key(key), record))?;
+        }
         Ok(())
     }
 

@@ -2,7 +2,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::log_store::to_entry_id;
@@ -10,6 +9,7 @@ use super::machine::Driven;
 use super::node::GROUP;
 use crate::apply::{Apply, Checkpoint};
 use crate::blocking::Blocking;
+use crate::floor::Floors;
 use crate::wal::Wal;
 
 /// How often it is looked whether a checkpoint should be written.
@@ -19,6 +19,8 @@ const DURABLE_POLL_MS: u64 = 2;
 
 /// How long it is waited after a checkpoint that failed; twice as long after each further one.
 const RETRY_MS_MIN: u64 = 200;
+/// After what part of the whole log a floor checkpoint is written.
+const FLOORS_PER_LOG: u64 = 8;
 /// How long it is waited at most.
 const RETRY_MS_MAX: u64 = 30_000;
 
@@ -31,6 +33,8 @@ pub(crate) struct CheckpointLimits {
     pub(crate) interval_ms: u64,
     /// As soon as so many records are in memory only.
     pub(crate) records_max: u64,
+    /// After so many bytes of the log at least, the whole state is written into a file.
+    pub(crate) floor_interval_bytes: u64,
 }
 
 /// Writes derived state, one checkpoint at a time and never ahead of the log.
@@ -39,7 +43,7 @@ pub(crate) struct Checkpointer<A> {
     blocking: Blocking,
     wal: Arc<Wal>,
     driven: Arc<Driven<A>>,
-    one_at_a_time: Mutex<()>,
+    floors: Arc<Floors>,
 }
 
 impl<A: Apply> Checkpointer<A> {
@@ -48,13 +52,14 @@ impl<A: Apply> Checkpointer<A> {
         blocking: Blocking,
         wal: Arc<Wal>,
         driven: Arc<Driven<A>>,
+        floors: Arc<Floors>,
     ) -> Self {
         Self {
             limits,
             blocking,
             wal,
             driven,
-            one_at_a_time: Mutex::new(()),
+            floors,
         }
     }
 
@@ -105,7 +110,7 @@ impl<A: Apply> Checkpointer<A> {
 
     /// Writes a checkpoint, when there is anything new. False when it could not be written.
     pub(crate) async fn checkpoint(&self) -> bool {
-        let _alone = self.one_at_a_time.lock().await;
+        let _alone = self.driven.writing.lock().await;
         let Some(checkpoint) = self.driven.state().begin_checkpoint() else {
             return true;
         };
@@ -118,6 +123,15 @@ impl<A: Apply> Checkpointer<A> {
         written.is_ok()
     }
 
+    /// A floor checkpoint is written when enough of the log lies behind the one before: the
+    /// more there is, the rarer.
+    fn is_floor_due(&self) -> bool {
+        let newest = self.floors.newest().map_or(0, |newest| newest.index);
+        let part = self.wal.bytes() / FLOORS_PER_LOG;
+        let since = self.wal.bytes_after(GROUP, newest);
+        since >= part.max(self.limits.floor_interval_bytes)
+    }
+
     /// Never ahead of the log.
     async fn write(&self, checkpoint: A::Checkpoint) -> io::Result<()> {
         let applied = to_entry_id(&checkpoint.applied());
@@ -127,9 +141,17 @@ impl<A: Apply> Checkpointer<A> {
             }
             tokio::time::sleep(Duration::from_millis(DURABLE_POLL_MS)).await;
         }
-        self.blocking
-            .run(move || checkpoint.write())
-            .await
-            .flatten()
+        let floor = self.is_floor_due();
+        let floor = floor.then(|| self.floors.new_floor(applied.index));
+        let exported = floor.is_some();
+        let written = self.blocking.run(move || checkpoint.write(floor)).await;
+        self.driven.record_floor(written.flatten()?.floor);
+        if exported {
+            let purged = self.wal.purged(GROUP).map_or(0, |purged| purged.index);
+            if let Err(error) = self.floors.written(applied.index, purged) {
+                tracing::warn!(%error, "a floor checkpoint is not there");
+            }
+        }
+        Ok(())
     }
 }

@@ -3,21 +3,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
 use openraft::entry::EntryPayload;
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
+use super::floor::{FloorCheckpoints, Snapshot, SnapshotMeta, snapshot};
 use super::types::{LogId, StoredMembership, TypeConfig};
 use crate::apply::{Applied, Apply};
-
-type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, FloorCheckpoint>;
-
-/// What a node that has nothing is given before it is given entries. There is none as long as
-/// a group has a single voter and its log is kept whole.
-#[derive(Clone, Debug)]
-pub(crate) enum FloorCheckpoint {}
+use crate::blocking::Blocking;
+use crate::floor::{FloorFile, Floors};
 
 /// The state with what its surroundings want to know of it.
 pub(crate) struct Driven<A> {
@@ -26,11 +21,19 @@ pub(crate) struct Driven<A> {
     applied_bytes: AtomicU64,
     /// When the next delayed message is due.
     due: watch::Sender<Option<u64>>,
+    /// The floor of the log, as it is known on disk.
+    recorded_floor: AtomicU64,
+    /// Held while the state on disk is changed.
+    pub(super) writing: tokio::sync::Mutex<()>,
 }
 
 impl<A: Apply> Driven<A> {
-    pub(crate) fn new(state: A) -> Self {
+    /// The log of the state was purged up to this index.
+    pub(crate) fn new(state: A, purged: u64) -> Self {
+        let recorded_floor = state.expiry().floor().max(purged);
         Self {
+            recorded_floor: AtomicU64::new(recorded_floor),
+            writing: tokio::sync::Mutex::new(()),
             due: watch::Sender::new(state.next_due_ms()),
             state: Mutex::new(state),
             applied_bytes: AtomicU64::new(0),
@@ -45,6 +48,24 @@ impl<A: Apply> Driven<A> {
         self.applied_bytes.load(Ordering::Relaxed)
     }
 
+    /// Entries up to this index are not needed any more, after a restart neither.
+    pub(crate) fn recorded_floor(&self) -> u64 {
+        self.recorded_floor.load(Ordering::SeqCst)
+    }
+
+    /// The floor is on disk.
+    pub(crate) fn record_floor(&self, floor: u64) {
+        self.recorded_floor.fetch_max(floor, Ordering::SeqCst);
+    }
+
+    fn tell_due(&self, due: Option<u64>) {
+        self.due.send_if_modified(|known| {
+            let changed = *known != due;
+            *known = due;
+            changed
+        });
+    }
+
     pub(crate) fn due(&self) -> watch::Receiver<Option<u64>> {
         self.due.subscribe()
     }
@@ -53,11 +74,22 @@ impl<A: Apply> Driven<A> {
 /// Applies what the Raft group has committed.
 pub(crate) struct Machine<A> {
     driven: Arc<Driven<A>>,
+    floors: Arc<Floors>,
+    blocking: Blocking,
 }
 
 impl<A: Apply> Machine<A> {
-    pub(crate) fn new(driven: Arc<Driven<A>>) -> Self {
-        Self { driven }
+    pub(crate) fn new(driven: Arc<Driven<A>>, floors: Arc<Floors>, blocking: Blocking) -> Self {
+        Self {
+            driven,
+            floors,
+            blocking,
+        }
+    }
+
+    /// The newest floor checkpoint that no entry before it is needed for.
+    fn latest(&self) -> Option<LogId> {
+        self.floors.latest_upto(self.driven.recorded_floor())
     }
 
     fn apply_one(&self, item: EntryResponder<TypeConfig>) -> io::Result<()> {
@@ -86,11 +118,7 @@ impl<A: Apply> Machine<A> {
         };
         let due = state.next_due_ms();
         drop(state);
-        self.driven.due.send_if_modified(|known| {
-            let changed = *known != due;
-            *known = due;
-            changed
-        });
+        self.driven.tell_due(due);
         if let Some(responder) = responder {
             responder.send(outcomes);
         }
@@ -99,7 +127,7 @@ impl<A: Apply> Machine<A> {
 }
 
 impl<A: Apply> RaftStateMachine<TypeConfig> for Machine<A> {
-    type SnapshotData = FloorCheckpoint;
+    type SnapshotData = FloorFile;
     type SnapshotBuilder = FloorCheckpoints;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -117,32 +145,41 @@ impl<A: Apply> RaftStateMachine<TypeConfig> for Machine<A> {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<FloorCheckpoints> {
+        let builder = self.get_snapshot_builder().await;
+        (force || builder.latest.is_some()).then_some(builder)
+    }
+
     async fn get_snapshot_builder(&mut self) -> FloorCheckpoints {
-        FloorCheckpoints
+        FloorCheckpoints {
+            floors: Arc::clone(&self.floors),
+            latest: self.latest(),
+        }
     }
 
     async fn install_snapshot(
         &mut self,
         _meta: &SnapshotMeta,
-        snapshot: FloorCheckpoint,
+        snapshot: FloorFile,
     ) -> Result<(), io::Error> {
-        match snapshot {}
+        let _alone = self.driven.writing.lock().await;
+        let import = self.driven.state().import();
+        let file = snapshot.clone();
+        self.blocking.run(move || import(file)).await.flatten()?;
+        let due = {
+            let mut state = self.driven.state();
+            state.install()?;
+            state.next_due_ms()
+        };
+        self.driven.tell_due(due);
+        self.floors.received(&snapshot)?;
+        self.driven.record_floor(snapshot.header.applied.index);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(None)
-    }
-}
-
-/// Hands out floor checkpoints.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FloorCheckpoints;
-
-impl RaftSnapshotBuilder<TypeConfig> for FloorCheckpoints {
-    type SnapshotData = FloorCheckpoint;
-
-    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let message = "a group with a single voter keeps its log whole and has no floor checkpoint";
-        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+        let latest = self.latest();
+        let file = latest.map(|latest| self.floors.get(latest.index));
+        Ok(file.transpose()?.map(snapshot))
     }
 }

@@ -3,6 +3,7 @@
 mod checkpointer;
 mod control;
 mod error;
+mod floor;
 mod leadership;
 mod log_store;
 mod machine;
@@ -10,6 +11,8 @@ mod membership;
 mod network;
 mod node;
 mod proposer;
+mod receive;
+mod retention;
 mod runtime;
 mod serve;
 #[cfg(test)]
@@ -23,6 +26,7 @@ pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 pub(crate) use network::FRAME_BYTES_MAX;
 pub(crate) use node::{GROUP, Node, NodeOptions};
+pub(crate) use retention::RetentionLimits;
 pub use runtime::seed_elections;
 pub(crate) use timing::Timing;
 pub(crate) use types::{LogId, Membership, StoredMembership};

@@ -17,6 +17,7 @@ use super::log_store::{LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::Network;
 use super::proposer::Proposer;
+use super::retention::{Retention, RetentionLimits};
 use super::timer;
 use super::timing::Timing;
 use super::types::{NodeId, TypeConfig};
@@ -24,6 +25,7 @@ use crate::apply::Apply;
 use crate::blocking::Blocking;
 use crate::cluster::{ClusterOptions, Leadership, Member, Start};
 use crate::command::Command;
+use crate::floor::Floors;
 use crate::submit::{Batcher, Clock, Limits, Pending, SubmitError, WallClock};
 use crate::wal::Wal;
 
@@ -49,6 +51,7 @@ pub(crate) struct NodeOptions {
     pub(crate) blocking: Blocking,
     pub(crate) submit: Limits,
     pub(crate) checkpoint: CheckpointLimits,
+    pub(crate) retention: RetentionLimits,
 }
 
 /// How a node is doing.
@@ -74,7 +77,8 @@ pub(crate) struct Node<A: Apply> {
     pub(super) silent_until: Instant,
     /// The last term in which leadership was given away.
     pub(super) given_away: AtomicU64,
-    blocking: Blocking,
+    pub(super) blocking: Blocking,
+    pub(super) floors: Arc<Floors>,
     batcher: Arc<Batcher<Proposer<A>>>,
     checkpointer: Arc<Checkpointer<A>>,
     tasks: Mutex<JoinSet<()>>,
@@ -87,6 +91,7 @@ impl<A: Apply> Node<A> {
         options: NodeOptions,
         wal: Arc<Wal>,
         mut state: A,
+        floors: Arc<Floors>,
     ) -> Result<Self, NodeError> {
         discard_what_is_ahead(&wal, &mut state)?;
         let (blocking, timing) = (options.blocking, options.timing);
@@ -94,13 +99,14 @@ impl<A: Apply> Node<A> {
         let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
         let network = Network::new(transport.cloned(), GROUP);
-        let driven = Arc::new(Driven::new(state));
+        let purged = wal.purged(GROUP).map_or(0, |purged| purged.index);
+        let driven = Arc::new(Driven::new(state, purged));
         let raft = Raft::new(
             options.node_id,
             Arc::new(config(timing)),
             network.clone(),
             LogStore::new(Arc::clone(&wal), GROUP, blocking),
-            Machine::new(Arc::clone(&driven)),
+            Machine::new(Arc::clone(&driven), Arc::clone(&floors), blocking),
         )
         .await
         .map_err(|error| NodeError::stopped("starting", error))?;
@@ -119,7 +125,18 @@ impl<A: Apply> Node<A> {
             blocking,
             Arc::clone(&wal),
             Arc::clone(&driven),
+            Arc::clone(&floors),
         ));
+        let retention = Retention {
+            limits: options.retention,
+            blocking,
+            raft: raft.clone(),
+            wal: Arc::clone(&wal),
+            driven: Arc::clone(&driven),
+            floors: Arc::clone(&floors),
+            leadership: leadership.clone(),
+            batcher: Arc::clone(&batcher),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(leadership::run(
             raft.clone(),
@@ -132,6 +149,7 @@ impl<A: Apply> Node<A> {
         let due = driven.due();
         tasks.spawn(timer::run(due, leadership.clone(), Arc::clone(&batcher)));
         tasks.spawn(Arc::clone(&checkpointer).run());
+        tasks.spawn(retention.run());
         tasks.spawn(watch_for_failure(raft.clone(), Arc::clone(&wal)));
         Ok(Self {
             raft,
@@ -143,6 +161,7 @@ impl<A: Apply> Node<A> {
             silent_until,
             given_away: AtomicU64::new(0),
             blocking,
+            floors,
             batcher,
             checkpointer,
             tasks: Mutex::new(tasks),

@@ -1,5 +1,6 @@
 //! What other nodes ask of this one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::machine::Machine;
 use super::network::{Answer, Question, decode_request, encode_answer};
 use super::node::{GROUP, Node};
+use super::receive::Receiver;
 use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
 use crate::cluster::{Leadership, Purpose, PurposeKind};
@@ -45,8 +47,14 @@ impl<A: Apply> Node<A> {
                 let silent_until = self.silent_until;
                 tokio::spawn(serve_calls(raft, from, silent_until, frames, answers));
             }
-            // There are none as long as logs are kept whole.
-            PurposeKind::Checkpoint => {}
+            PurposeKind::Checkpoint => {
+                let receiver = Receiver {
+                    raft,
+                    floors: Arc::clone(&self.floors),
+                    blocking: self.blocking,
+                };
+                tokio::spawn(receiver.run(from, frames, answers));
+            }
         }
         receiver
     }

@@ -9,6 +9,7 @@ use outrigger_core::lease::Progress;
 
 use super::StateError;
 use super::delayed::{DelayedMessage, DueKey};
+use super::floor;
 use super::groups::{ConsumerGroup, GroupQueue};
 use super::machine::Machine;
 use super::meta::Meta;
@@ -18,6 +19,7 @@ use super::topics::{TopicQueues, TopicRecord};
 use super::transactions::TransactionChanges;
 use crate::apply;
 use crate::derived::{Changes, Store, Table};
+use crate::floor::NewFloor;
 use crate::queue_index::Files;
 use crate::raft::LogId;
 
@@ -195,7 +197,16 @@ impl apply::Checkpoint for Checkpoint {
         self.applied
     }
 
-    fn write(self) -> io::Result<()> {
-        self.write_all().map_err(io::Error::other)
+    fn write(self, floor: Option<NewFloor>) -> io::Result<apply::Written> {
+        let (store, meta) = (self.store.clone(), self.meta.clone());
+        self.write_all().map_err(io::Error::other)?;
+        let written = apply::Written { floor: meta.floor };
+        if let Some(new) = floor
+            && let Err(error) = floor::export(&store, &meta, new)
+        {
+            // The log is kept for longer, and the next one may succeed.
+            tracing::warn!(%error, "a floor checkpoint could not be written");
+        }
+        Ok(written)
     }
 }

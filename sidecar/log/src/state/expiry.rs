@@ -1,7 +1,12 @@
 //! Which entries of the log are not needed any more.
 
-use super::StateError;
+use std::io;
+
+use outrigger_core::name::DEAD_LETTER_PREFIX;
+
 use super::machine::{Context, Machine};
+use super::{Shared, StateError};
+use crate::apply::Expiry;
 use crate::command::Outcome;
 
 impl Machine {
@@ -31,5 +36,39 @@ impl Machine {
             self.topics.oldest_dead_letter()?,
         ];
         Ok(needed.into_iter().flatten().min())
+    }
+}
+
+impl Shared {
+    /// The oldest entry that has the bytes of a message that became visible at this instant or
+    /// later, dead letters aside.
+    fn oldest_visible(&self, since_ms: u64) -> Result<Option<u64>, StateError> {
+        let mut oldest = None;
+        for topic in self.all_queues() {
+            if topic.topic.name.starts_with(DEAD_LETTER_PREFIX) {
+                continue;
+            }
+            for queue in &topic.queues {
+                if let Some(place) = queue.oldest_place(queue.visible_since(since_ms)?)? {
+                    oldest = Some(oldest.map_or(place, |oldest: u64| oldest.min(place)));
+                }
+            }
+        }
+        Ok(oldest)
+    }
+}
+
+impl Expiry for Shared {
+    fn floor(&self) -> u64 {
+        self.read(|machine| machine.floor)
+    }
+
+    fn expirable(&self, upto: u64, visible_since_ms: u64) -> io::Result<u64> {
+        let visible = self.oldest_visible(visible_since_ms);
+        let visible = visible.map_err(io::Error::other)?;
+        let needed = self.read(Machine::oldest_needed);
+        let needed = needed.map_err(io::Error::other)?;
+        let oldest = visible.into_iter().chain(needed).min();
+        Ok(oldest.map_or(upto, |oldest| upto.min(oldest.saturating_sub(1))))
     }
 }

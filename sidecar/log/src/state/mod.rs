@@ -10,6 +10,7 @@ mod consuming;
 mod delayed;
 mod digest;
 mod expiry;
+mod floor;
 mod groups;
 mod guards;
 mod half_messages;
@@ -39,7 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use crate::apply::{Applied, Apply};
+use crate::apply::{Applied, Apply, Expiry, Import};
 use crate::codec::CodecError;
 use crate::command::{Batch, Outcome};
 use crate::derived::DerivedError;
@@ -150,6 +151,11 @@ impl State {
 
     fn start_over(&mut self) -> Result<(), StateError> {
         set_aside(&self.directory)?;
+        self.open_again()
+    }
+
+    /// Goes on with what is on disk now.
+    fn open_again(&mut self) -> Result<(), StateError> {
         let (fresh, meta) = Machine::open(&self.directory, &self.limits, self.shared.catalog())?;
         let old = std::mem::replace(&mut *self.machine(), fresh);
         drop(old);
@@ -267,6 +273,20 @@ impl Apply for State {
         );
         drop(machine);
         drop((done, captured));
+    }
+
+    fn expiry(&self) -> Arc<dyn Expiry> {
+        self.shared()
+    }
+
+    fn import(&self) -> Import {
+        let directory = self.directory.clone();
+        Box::new(move |file| floor::import(&directory, &file))
+    }
+
+    fn install(&mut self) -> io::Result<()> {
+        let installed = floor::swap(&self.directory).and_then(|()| self.open_again());
+        installed.map_err(io::Error::other)
     }
 
     fn reset(&mut self) -> io::Result<()> {

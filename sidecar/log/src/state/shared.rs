@@ -89,6 +89,10 @@ impl Shared {
         self.look_up(|catalog| catalog.topic(topic).cloned())
     }
 
+    pub(super) fn all_queues(&self) -> Vec<Arc<TopicQueues>> {
+        self.look_up(|catalog| catalog.topics().to_vec())
+    }
+
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
         let topic = |queues: &Arc<TopicQueues>| Arc::clone(&queues.topic);
         self.look_up(|catalog| catalog.topics().iter().map(topic).collect())
@@ -214,11 +218,6 @@ impl Shared {
             parked: machine.transactions.parked_count(),
             delayed: machine.delayed.len() as u64,
         })
-    }
-
-    /// Entries of the log up to this index are not needed any more.
-    pub(crate) fn floor(&self) -> u64 {
-        self.read(|machine| machine.floor)
     }
 
     /// A digest of everything that is replicated. It reads all of it, so it is for

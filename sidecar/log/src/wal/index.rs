@@ -7,6 +7,7 @@ use super::group::{Disorder, Group, Slot};
 use super::record::Noted;
 use super::runs::Runs;
 use super::seal::{self, GroupTable, Range, Seal, Table};
+use super::state::Plan;
 
 /// Where to look for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +18,20 @@ pub(super) enum Location {
     Sealed(u32),
 }
 
+/// A full segment that has entries of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FullSegment {
+    pub(crate) segment: u32,
+    /// The index of the group's last entry in there.
+    pub(crate) last_index: u64,
+    /// What it takes on the disk.
+    pub(crate) bytes: u64,
+}
+
 /// A full segment: where its table is.
 #[derive(Clone, Debug)]
 pub(super) struct Sealed {
+    pub(super) bytes: u32,
     pub(super) table_offset: u32,
     /// The table, as long as it is not in its file.
     pub(super) unwritten: Option<Arc<Table>>,
@@ -60,7 +72,8 @@ impl Index {
     }
 
     /// The segment being written is full: what lies in it is found through its table now.
-    pub(super) fn seal_active(&mut self, segment: u32, table_offset: u32) {
+    pub(super) fn seal_active(&mut self, plan: Plan, table_offset: u32) {
+        let segment = plan.sequence;
         let mut table = Table::new();
         for (id, group) in &mut self.groups {
             let end = group.first + group.slots.len() as u64;
@@ -72,6 +85,7 @@ impl Index {
             group.first = end;
         }
         let sealed = Sealed {
+            bytes: plan.bytes,
             table_offset,
             unwritten: Some(Arc::new(table)),
         };
@@ -79,7 +93,8 @@ impl Index {
     }
 
     /// Takes over what the seal of a full segment says, in order of the segments.
-    pub(super) fn load(&mut self, segment: u32, seal: Seal) {
+    pub(super) fn load(&mut self, plan: Plan, seal: Seal) {
+        let segment = plan.sequence;
         for (id, (mut group, range)) in seal.groups {
             group.durable = group.last;
             group.first = range.end;
@@ -87,10 +102,55 @@ impl Index {
             self.runs.entry(id).or_default().add(segment, range);
         }
         let sealed = Sealed {
+            bytes: plan.bytes,
             table_offset: seal.table_offset,
             unwritten: None,
         };
         self.sealed.insert(segment, sealed);
+    }
+
+    /// The oldest full segment, when no group needs it any more. The newest one whose summary
+    /// is written stays: it says what older ones did, votes included.
+    pub(super) fn removable(&self) -> Option<u32> {
+        let (&segment, sealed) = self.sealed.first_key_value()?;
+        let (_, next) = self.sealed.range(segment + 1..).next()?;
+        if sealed.unwritten.is_some() || next.unwritten.is_some() {
+            return None;
+        }
+        let needs = |(id, group): (&u32, &Group)| {
+            let purged = group.purged.map(|purged| purged.index);
+            let runs = self.runs.get(id);
+            runs.is_some_and(|runs| runs.needs(segment, purged))
+        };
+        (!self.groups.iter().any(needs)).then_some(segment)
+    }
+
+    /// The segment is about to be removed: nothing is found in it any more.
+    pub(super) fn forget(&mut self, segment: u32) {
+        self.sealed.remove(&segment);
+        self.runs.values_mut().for_each(|runs| runs.remove(segment));
+    }
+
+    /// The full segments with entries of a group, in order.
+    pub(super) fn full_segments(&self, group: u32) -> Vec<FullSegment> {
+        let runs = self.runs.get(&group).into_iter().flat_map(Runs::iter);
+        let full = |(segment, last_index)| FullSegment {
+            segment,
+            last_index,
+            bytes: self
+                .sealed
+                .get(&segment)
+                .map_or(0, |sealed| u64::from(sealed.bytes)),
+        };
+        runs.map(full).collect()
+    }
+
+    /// What all full segments take.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.sealed
+            .values()
+            .map(|sealed| u64::from(sealed.bytes))
+            .sum()
     }
 
     /// Where the entry is, when there is one of this index.

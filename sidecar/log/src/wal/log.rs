@@ -11,7 +11,7 @@ use super::damage;
 use super::disk::Disk;
 use super::error::WalOpenError;
 use super::group::{EntryId, Group, Vote};
-use super::index::Index;
+use super::index::{FullSegment, Index};
 use super::preparer::Preparer;
 use super::reader::Reader;
 use super::record::{Kind, Record};
@@ -20,7 +20,7 @@ use super::shared::{OnFatal, Shared};
 use super::state::{Flushed, Item, Plan, State};
 use super::tail_cache::{StoredEntry, TailCache};
 use super::writer::{BATCH_BYTES_MAX, Writer};
-use super::{WalOptions, lock};
+use super::{WalOptions, lock, segment};
 
 /// Where torn ends of the log are kept, inside the log's directory.
 const QUARANTINE: &str = "quarantine";
@@ -189,6 +189,48 @@ impl Wal {
         lock(&self.shared.tail).purge(group, upto.index);
         self.reader.retain(group, upto.index + 1..);
         Ok(())
+    }
+
+    /// Removes the oldest full segments as far as no group needs them; what has been purged
+    /// must be durable. Tells how many bytes that gave back. Blocking.
+    pub(crate) fn remove_purged(&self) -> io::Result<u64> {
+        let mut freed = 0;
+        loop {
+            let segment = {
+                let mut state = lock(&self.shared.state);
+                let Some(segment) = state.index.removable() else {
+                    return Ok(freed);
+                };
+                let sealed = state.index.sealed.get(&segment);
+                freed += sealed.map_or(0, |sealed| u64::from(sealed.bytes));
+                state.index.forget(segment);
+                segment
+            };
+            self.reader.forget_segment(segment);
+            let path = segment::path_of(&self.shared.directory, segment);
+            self.shared.disk.remove(&path)?;
+            // One after the other, so that a crash leaves no gap.
+            self.shared.disk.sync_directory(&self.shared.directory)?;
+        }
+    }
+
+    /// The full segments with entries of a group, in order.
+    pub(crate) fn full_segments(&self, group: u32) -> Vec<FullSegment> {
+        lock(&self.shared.state).index.full_segments(group)
+    }
+
+    /// What all segments take on the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        let state = lock(&self.shared.state);
+        state.index.sealed_bytes() + u64::from(state.active.bytes)
+    }
+
+    /// What has been written since the segment with this entry was full, about.
+    pub(crate) fn bytes_after(&self, group: u32, index: u64) -> u64 {
+        let state = lock(&self.shared.state);
+        let full = state.index.full_segments(group);
+        let after = full.iter().filter(|full| full.last_index > index);
+        after.map(|full| full.bytes).sum::<u64>() + u64::from(state.next_offset)
     }
 
     fn push(

@@ -33,6 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) use disk::OsDisk;
 pub use error::{ReadError, WalOpenError};
 pub(crate) use group::{EntryId, Vote};
+pub(crate) use index::FullSegment;
 pub(crate) use log::{NewEntry, Wal};
 pub(crate) use options::WalOptions;
 use position::Position;

@@ -106,10 +106,18 @@ impl Reader {
     /// An entry from its file.
     fn cold_entry(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
         let found = self.find_cold(group, index);
-        if let Err(ReadError::Corrupt { segment, offset }) = found {
+        let Err(error) = found else {
+            return found;
+        };
+        // Its segment may have been removed since it was found there.
+        let located = lock(&self.shared.state).index.locate(group, index);
+        if located.is_none() {
+            return Ok(None);
+        }
+        if let ReadError::Corrupt { segment, offset } = error {
             self.shared.damaged(segment, offset);
         }
-        found
+        Err(error)
     }
 
     fn find_cold(&self, group: u32, index: u64) -> Result<Option<StoredEntry>, ReadError> {
@@ -134,6 +142,12 @@ impl Reader {
     /// An entry by index, when it is among the newest.
     pub(crate) fn recent(&self, group: u32, index: u64) -> Option<StoredEntry> {
         lock(&self.shared.tail).entry(group, index).cloned()
+    }
+
+    /// The segment is about to be removed.
+    pub(super) fn forget_segment(&self, segment: u32) {
+        lock(&self.cold.tables).retain(|(of, _)| *of != segment);
+        lock(&self.cold.files).remove(&segment);
     }
 
     /// Entries of the group outside of these indexes are not there any more.

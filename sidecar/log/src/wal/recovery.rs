@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
 use super::error::WalOpenError;
+use super::group::Group;
 use super::index::Index;
 use super::record::{Kind, RECORD_HEADER_BYTES, RecordHeader};
 use super::scan::{Scan, Scanned};
@@ -60,6 +61,10 @@ pub(super) fn recover(
     })?;
     let scanned = Scan::new(&last).run(&mut index)?;
     index.all_durable();
+    let first = segments
+        .first()
+        .map_or(last.plan.sequence, |first| first.plan.sequence);
+    check_begin(&index, first, directory)?;
     for found in &prepared {
         torn::clean(disk, found, SEGMENT_HEADER_BYTES, quarantine)?;
     }
@@ -77,7 +82,7 @@ pub(super) fn recover(
             table_offset,
             seal_offset,
         } => {
-            index.seal_active(last.plan.sequence, table_offset);
+            index.seal_active(last.plan, table_offset);
             write_trailer(&last, seal_offset)?;
             if let Some(sealed) = index.sealed.get_mut(&last.plan.sequence) {
                 sealed.unwritten = None;
@@ -94,6 +99,20 @@ pub(super) fn recover(
                 prepared,
             })
         }
+    }
+}
+
+/// The oldest segments may have been removed, but not what was not purged before.
+fn check_begin(index: &Index, first: u32, directory: &Path) -> Result<(), WalOpenError> {
+    let lacks = |(id, group): (&u32, &Group)| {
+        group.last > group.purged && index.locate(*id, group.begin()).is_none()
+    };
+    match index.groups.iter().any(lacks) {
+        true => Err(WalOpenError::MissingSegment {
+            segment: first.saturating_sub(1),
+            directory: directory.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 
@@ -276,6 +295,6 @@ fn load_sealed(found: &Found, index: &mut Index) -> Result<(), WalOpenError> {
     let start = RECORD_HEADER_BYTES as usize;
     let body = record.get(start..start + header.length as usize);
     let seal = seal::decode_seal(body.unwrap_or_default()).map_err(|_| damaged())?;
-    index.load(found.plan.sequence, seal);
+    index.load(found.plan, seal);
     Ok(())
 }

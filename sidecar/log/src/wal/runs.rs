@@ -26,6 +26,22 @@ impl Runs {
         self.runs.insert(range.first, (range.end, segment));
     }
 
+    /// True when the segment has entries after those that have been purged.
+    pub(super) fn needs(&self, segment: u32, purged: Option<u64>) -> bool {
+        let mut runs = self.runs.values().filter(|(_, of)| *of == segment);
+        runs.any(|(end, _)| purged.is_none_or(|purged| purged + 1 < *end))
+    }
+
+    /// The segment is gone.
+    pub(super) fn remove(&mut self, segment: u32) {
+        self.runs.retain(|_, (_, of)| *of != segment);
+    }
+
+    /// The segments in order, each with the index of its last entry.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.runs.values().map(|(end, segment)| (*segment, end - 1))
+    }
+
     /// The segment that has the entry.
     pub(super) fn find(&self, index: u64) -> Option<u32> {
         let (_, (end, segment)) = self.runs.range(..=index).next_back()?;

@@ -154,7 +154,7 @@ impl State {
             seal,
             seal_offset,
         }));
-        self.index.seal_active(segment, table_offset);
+        self.index.seal_active(self.active, table_offset);
         self.active = self.next;
         self.next = following(self.active.sequence + 1);
         self.next_offset = SEGMENT_HEADER_BYTES;

@@ -2,6 +2,7 @@
 
 mod append;
 mod call;
+mod floor;
 mod frame;
 mod session;
 #[cfg(test)]
@@ -23,18 +24,22 @@ use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Vote};
 
 pub(super) use append::{decode_request, encode_answer};
 pub(super) use call::{Answer, Question};
+use floor::{CHUNK_BYTES, decode_installed, encode_chunk};
+pub(super) use floor::{FloorBegin, decode_chunk, encode_installed};
 pub(crate) use frame::{APPEND_BYTES_MAX, FRAME_BYTES_MAX};
 use session::{AppendStream, Session};
 
-use super::machine::FloorCheckpoint;
+use super::floor::Snapshot;
 use super::types::{LeaderId, NodeId, TypeConfig};
 use crate::cluster::{Exchange, Member, Purpose, PurposeKind, Transport};
+use crate::floor::FloorFile;
 
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, FloorCheckpoint>;
 type Failure = RPCError<TypeConfig>;
 
 /// How long opening a stream may take.
 const OPEN_MS_MAX: u64 = 1_000;
+/// How long a node may take to put a floor checkpoint in use that it has received.
+const INSTALL_MS_MAX: u64 = 600_000;
 /// The pauses before a node that could not be reached is tried again; the last one repeats.
 const RETRY_MS: [u64; 5] = [10, 20, 50, 100, 200];
 
@@ -116,6 +121,33 @@ impl Peer {
         Ok(answer)
     }
 
+    /// Sends a floor checkpoint and waits until it is in use; whom the other one takes for
+    /// the leader then.
+    async fn send_floor(
+        &self,
+        vote: Vote<LeaderId>,
+        floor: &FloorFile,
+    ) -> io::Result<Vote<LeaderId>> {
+        let mut exchange = self.open(PurposeKind::Checkpoint).await?;
+        let ended = || io::Error::other("the stream has ended");
+        let bytes = floor.bytes()?;
+        tracing::info!(to = self.target, bytes, "sending a floor checkpoint");
+        let begin = FloorBegin { vote, bytes }.encode();
+        exchange.frames.send(begin).await.map_err(|_| ended())?;
+        let mut sent = 0;
+        while sent < bytes {
+            // Read one after the other, as fast as they are taken.
+            let chunk = floor.chunk(sent, CHUNK_BYTES)?;
+            let frame = encode_chunk(sent, &chunk);
+            exchange.frames.send(frame).await.map_err(|_| ended())?;
+            sent += chunk.len() as u64;
+        }
+        let limit = Duration::from_millis(INSTALL_MS_MAX);
+        let answer = tokio::time::timeout(limit, exchange.answers.recv()).await;
+        let answer = answer.map_err(io::Error::other)?.ok_or_else(ended)?;
+        decode_installed(&answer).map_err(io::Error::other)
+    }
+
     async fn ask_for(
         &mut self,
         question: &Question,
@@ -134,7 +166,7 @@ fn unexpected() -> Failure {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = FloorCheckpoint;
+    type SnapshotData = FloorFile;
 
     async fn append_entries(
         &mut self,
@@ -203,12 +235,19 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote<LeaderId>,
+        vote: Vote<LeaderId>,
         snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        match snapshot.snapshot {}
+        let answer = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            answer = self.send_floor(vote, &snapshot.snapshot) => answer,
+        };
+        match answer {
+            Ok(vote) => Ok(SnapshotResponse { vote }),
+            Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+        }
     }
 
     async fn transfer_leader(

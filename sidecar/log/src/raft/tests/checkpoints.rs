@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::fake::{Counting, Writing};
-use super::restart::{options, send, wal};
+use super::restart::{floors, options, send, wal};
 use crate::raft::{CheckpointLimits, Node, NodeOptions};
 
 /// Never by bytes or time.
@@ -14,6 +14,7 @@ fn by_records(records_max: u64) -> NodeOptions {
             interval_bytes: u64::MAX,
             interval_ms: u64::MAX,
             records_max,
+            floor_interval_bytes: u64::MAX,
         },
         ..options()
     }
@@ -48,9 +49,14 @@ async fn written(writing: &Mutex<Writing>, count: usize) {
 async fn many_records_are_written_although_they_are_few_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (state, writing) = failing(0);
-    let node = Node::start(by_records(10), wal(directory.path()), state)
-        .await
-        .unwrap();
+    let node = Node::start(
+        by_records(10),
+        wal(directory.path()),
+        state,
+        floors(directory.path()),
+    )
+    .await
+    .unwrap();
     let nine = (0..9).map(send).collect();
     node.submit(nine).unwrap().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -67,9 +73,14 @@ async fn many_records_are_written_although_they_are_few_bytes() {
 async fn a_checkpoint_that_fails_is_tried_again_later_and_later() {
     let directory = tempfile::tempdir().unwrap();
     let (state, writing) = failing(3);
-    let node = Node::start(by_records(1), wal(directory.path()), state)
-        .await
-        .unwrap();
+    let node = Node::start(
+        by_records(1),
+        wal(directory.path()),
+        state,
+        floors(directory.path()),
+    )
+    .await
+    .unwrap();
     node.submit(vec![send(0)]).unwrap().await.unwrap();
     written(&writing, 1).await;
     node.submit(vec![send(1)]).unwrap().await.unwrap();

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::apply::{Applied, Apply, Checkpoint};
+use crate::apply::{Applied, Apply, Checkpoint, Expiry, Import, Written};
 use crate::command::{Batch, Outcome};
+use crate::floor::NewFloor;
 use crate::raft::{LogId, Membership, StoredMembership};
 
 /// What was applied, in order: index and body.
@@ -101,6 +102,18 @@ impl Apply for Counting {
         }
     }
 
+    fn expiry(&self) -> Arc<dyn Expiry> {
+        Arc::new(NeverExpires)
+    }
+
+    fn import(&self) -> Import {
+        Box::new(|_| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn install(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn reset(&mut self) -> io::Result<()> {
         *self.resets.lock().unwrap() += 1;
         self.applied = None;
@@ -108,6 +121,18 @@ impl Apply for Counting {
         self.stamp_ms = 0;
         self.seen.lock().unwrap().clear();
         Ok(())
+    }
+}
+
+struct NeverExpires;
+
+impl Expiry for NeverExpires {
+    fn floor(&self) -> u64 {
+        0
+    }
+
+    fn expirable(&self, _upto: u64, _visible_since_ms: u64) -> io::Result<u64> {
+        Ok(0)
     }
 }
 
@@ -121,7 +146,7 @@ impl Checkpoint for Noted {
         self.applied
     }
 
-    fn write(self) -> io::Result<()> {
+    fn write(self, _floor: Option<NewFloor>) -> io::Result<Written> {
         let mut writing = self.writing.lock().unwrap();
         writing.tried_at.push(Instant::now());
         if writing.failures > 0 {
@@ -129,6 +154,6 @@ impl Checkpoint for Noted {
             return Err(io::ErrorKind::StorageFull.into());
         }
         writing.written.push(self.applied);
-        Ok(())
+        Ok(Written::default())
     }
 }

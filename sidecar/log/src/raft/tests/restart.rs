@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::fake::Counting;
 use crate::blocking::Blocking;
 use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
+use crate::floor::Floors;
 use crate::raft::node::GROUP;
-use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions, Timing};
+use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions, RetentionLimits, Timing};
 use crate::submit::{Limits, SubmitError, WallClock};
 use crate::wal::disk::Disk;
 use crate::wal::tests::faulty::FaultyDisk;
@@ -35,6 +36,10 @@ pub(super) const TIMING: Timing = Timing {
     election_timeout_ms: 200,
 };
 
+pub(super) fn floors(directory: &Path) -> Arc<Floors> {
+    Arc::new(Floors::open(&directory.join("floors")).unwrap())
+}
+
 pub(super) fn options() -> NodeOptions {
     NodeOptions {
         node_id: 1,
@@ -52,6 +57,12 @@ pub(super) fn options() -> NodeOptions {
             interval_bytes: 1 << 20,
             interval_ms: 1_000,
             records_max: 1 << 20,
+            floor_interval_bytes: u64::MAX,
+        },
+        retention: RetentionLimits {
+            retention_ms: u64::MAX,
+            retention_bytes: None,
+            interval_ms: 10,
         },
     }
 }
@@ -74,7 +85,9 @@ pub(super) fn send(number: u32) -> Command {
 async fn start(directory: &Path) -> (Node<Counting>, super::fake::Seen) {
     let state = Counting::default();
     let seen = Arc::clone(&state.seen);
-    let node = Node::start(options(), wal(directory), state).await.unwrap();
+    let node = Node::start(options(), wal(directory), state, floors(directory))
+        .await
+        .unwrap();
     (node, seen)
 }
 
@@ -148,7 +161,7 @@ async fn derived_state_that_is_ahead_of_the_log_is_discarded_and_the_log_kept() 
     };
     let (seen, resets) = (Arc::clone(&state.seen), Arc::clone(&state.resets));
     let wal = wal(directory.path());
-    let node = Node::start(options(), Arc::clone(&wal), state)
+    let node = Node::start(options(), Arc::clone(&wal), state, floors(directory.path()))
         .await
         .unwrap();
     assert_eq!(*resets.lock().unwrap(), 1);
@@ -173,7 +186,9 @@ async fn a_group_that_cannot_apply_an_entry_does_not_look_alive() {
         fails_on: Some(send(1)),
         ..Counting::default()
     };
-    let node = Node::start(options(), Arc::new(wal), state).await.unwrap();
+    let node = Node::start(options(), Arc::new(wal), state, floors(directory.path()))
+        .await
+        .unwrap();
     node.submit(vec![send(0)]).unwrap().await.unwrap();
     let unanswered = node.submit(vec![send(1)]).unwrap().await;
     assert_eq!(unanswered, Err(SubmitError::OutcomeUnknown));
@@ -241,7 +256,9 @@ async fn a_full_disk_refuses_new_commands_and_nothing_else() {
     let state = Counting::default();
     let seen = Arc::clone(&state.seen);
     let wal = wal_on(directory.path(), Arc::new(disk.clone()));
-    let node = Node::start(options(), wal, state).await.unwrap();
+    let node = Node::start(options(), wal, state, floors(directory.path()))
+        .await
+        .unwrap();
     let pause = std::time::Duration::from_millis(2);
     disk.full.store(true, std::sync::atomic::Ordering::SeqCst);
     let mut sent = 0;

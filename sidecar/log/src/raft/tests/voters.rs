@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::fake::{Counting, Seen};
-use super::restart::{numbers, options, send};
+use super::restart::{floors, numbers, options, send};
 use crate::cluster::{ClusterOptions, Exchange, Member, OpenExchange, Purpose, Start, Transport};
 use crate::raft::node::Node;
 use crate::raft::{LogId, NodeOptions, Timing};
@@ -99,7 +99,11 @@ impl Voters {
             timing: TIMING,
             ..options()
         };
-        let node = Arc::new(Node::start(options, wal, state).await.unwrap());
+        let node = Arc::new(
+            Node::start(options, wal, state, floors(&self.path(id)))
+                .await
+                .unwrap(),
+        );
         self.seen.insert(id, seen);
         self.nodes.lock().unwrap().insert(id, node);
     }
@@ -278,7 +282,16 @@ async fn a_follower_that_cannot_sync_is_out_and_the_others_go_on() {
     let leader = voters.led_by(1).await;
     voters.send(0).await;
     voters.agree(&[0]).await;
-    let durable = voters.node(3).status().durable_index;
+    // What is committed may be applied before this node has synced it.
+    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+    let durable = loop {
+        let status = voters.node(3).status();
+        if status.durable_index == leader.status().durable_index {
+            break status.durable_index;
+        }
+        assert!(tokio::time::Instant::now() < limit, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
     disk.fail_next_sync.store(true, Ordering::SeqCst);
     for number in 1..20 {
         voters.send(number).await;

@@ -56,7 +56,7 @@ fn measure(
             let start = Instant::now();
             let checkpoint = subject.state.begin_checkpoint().unwrap();
             capture += start.elapsed();
-            checkpoint.write().unwrap();
+            checkpoint.write(None).unwrap();
             subject.state.end_checkpoint(true);
             checkpoints += start.elapsed();
         }

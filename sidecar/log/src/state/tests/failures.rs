@@ -83,7 +83,7 @@ fn commands(number: u64) -> Vec<Command> {
 
 fn fail(subject: &mut Subject) -> String {
     let checkpoint = subject.state.begin_checkpoint().unwrap();
-    let error = checkpoint.write().unwrap_err();
+    let error = checkpoint.write(None).unwrap_err();
     subject.state.end_checkpoint(false);
     error.to_string()
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::{Limits, State};
 use crate::apply::{Applied, Apply, Checkpoint as _};
 use crate::command::{Batch, Command, Outcome, TopicId};
+use crate::floor::{FloorFile, Floors};
 use crate::queue_index::IndexEntry;
 use crate::raft::LogId;
 
@@ -79,9 +80,35 @@ impl Subject {
 
     pub(super) fn checkpoint(&mut self) {
         if let Some(checkpoint) = self.state.begin_checkpoint() {
-            checkpoint.write().unwrap();
+            checkpoint.write(None).unwrap();
             self.state.end_checkpoint(true);
         }
+    }
+
+    /// A checkpoint with a floor checkpoint, and as of which entry that is.
+    pub(super) fn checkpoint_with_floor(&mut self) -> Option<(u64, FloorFile)> {
+        let checkpoint = self.state.begin_checkpoint()?;
+        let index = checkpoint.applied().index;
+        let floors = Floors::open(&self.directory.path().join("floors")).unwrap();
+        checkpoint.write(Some(floors.new_floor(index))).unwrap();
+        self.state.end_checkpoint(true);
+        Some((index, floors.get(index).unwrap()))
+    }
+
+    /// Another node that gets a floor checkpoint and all entries after it.
+    pub(super) fn newcomer(&self, file: &FloorFile) -> Self {
+        let mut newcomer = Self::new(self.limits.clone());
+        // What was there before is gone afterwards.
+        newcomer.submit(1, &[]);
+        newcomer.entries = self.entries.clone();
+        let import = newcomer.state.import();
+        import(file.clone()).unwrap();
+        newcomer.state.install().unwrap();
+        let next = newcomer.state.applied().unwrap().index + 1;
+        for index in next as usize..newcomer.entries.bodies.len() {
+            newcomer.apply(index);
+        }
+        newcomer
     }
 
     /// Loses everything that is only in memory, and comes back through the log.

@@ -84,7 +84,7 @@ fn apply(wal: &Wal, state: &mut State) {
         };
         state.apply(applied).unwrap();
         if index == ENTRIES / 2 {
-            state.begin_checkpoint().unwrap().write().unwrap();
+            state.begin_checkpoint().unwrap().write(None).unwrap();
             state.end_checkpoint(true);
         }
     }

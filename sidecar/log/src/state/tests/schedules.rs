@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::super::Topic;
 use super::model::Model;
 use super::{Limits, Subject};
-use crate::apply::{Apply as _, Checkpoint as _};
+use crate::apply::{Apply as _, Checkpoint as _, Expiry as _};
 use crate::command::{
     Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence,
     StartFrom, TopicId, TransactionId,
@@ -176,7 +176,7 @@ impl Got {
         match self {
             Self::Nowhere => drop(checkpoint),
             Self::IndexAndVerdicts => checkpoint.write_half().unwrap(),
-            Self::Everywhere => checkpoint.write().unwrap(),
+            Self::Everywhere => drop(checkpoint.write(None).unwrap()),
         }
     }
 }
@@ -306,6 +306,7 @@ fn run(schedule: Vec<Entry>) {
     let mut model = Model::new(&limits());
     let mut in_flight = None;
     let mut now_ms = 1_000;
+    let mut floors = Vec::new();
     for (later_ms, commands, then) in schedule {
         now_ms += later_ms;
         model.first_offsets = first_offsets(&subject);
@@ -320,7 +321,7 @@ fn run(schedule: Vec<Entry>) {
         assert!(needed.is_none_or(|oldest| floor < oldest || floor == 0));
         let finish = |subject: &mut Subject, in_flight: &mut Option<super::super::Checkpoint>| {
             if let Some(checkpoint) = in_flight.take() {
-                checkpoint.write().unwrap();
+                checkpoint.write(None).unwrap();
                 subject.state.end_checkpoint(true);
             }
         };
@@ -328,7 +329,7 @@ fn run(schedule: Vec<Entry>) {
             Then::Nothing => {}
             Then::Checkpoint => {
                 finish(&mut subject, &mut in_flight);
-                subject.checkpoint();
+                floors.extend(subject.checkpoint_with_floor());
             }
             Then::CheckpointBegins => {
                 finish(&mut subject, &mut in_flight);
@@ -362,6 +363,12 @@ fn run(schedule: Vec<Entry>) {
     }
     check_visible(&subject, &model);
     assert_eq!(subject.digest(), untouched.digest());
+    let floor = subject.state.shared().floor();
+    for (index, file) in floors.iter().filter(|(index, _)| *index <= floor) {
+        let newcomer = subject.newcomer(file);
+        assert_eq!(newcomer.digest(), untouched.digest(), "from entry {index}");
+        check_visible(&newcomer, &model);
+    }
     let shared = subject.state.shared();
     assert_eq!(shared.counts().unresolved, model.unresolved() as u64);
     let unresolved = shared.unresolved(0, u64::MAX, usize::MAX);

@@ -1,0 +1,162 @@
+//! Lets the oldest part of the log go: the leader proposes what has expired, and every node
+//! purges its own log as far as it can go on from a floor checkpoint.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use tokio::sync::watch;
+
+use super::machine::{Driven, Machine};
+use super::node::GROUP;
+use super::types::TypeConfig;
+use crate::apply::{Apply, Expiry};
+use crate::blocking::Blocking;
+use crate::cluster::Leadership;
+use crate::command::{Batch, Command};
+use crate::floor::Floors;
+use crate::submit::{Batcher, Propose};
+use crate::wal::{FullSegment, Kind, ReadError, Wal};
+
+/// How long the group may take to take note of a floor checkpoint, and to purge.
+const PURGE_MS_MAX: u64 = 10_000;
+/// How far back from its end it is looked for when a segment was written.
+const STAMP_ENTRIES_MAX: u64 = 1_024;
+
+/// How long messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetentionLimits {
+    /// Whole segments go when everything in them is older.
+    pub(crate) retention_ms: u64,
+    /// Whole segments go when the log takes more.
+    pub(crate) retention_bytes: Option<u64>,
+    /// How often it is looked.
+    pub(crate) interval_ms: u64,
+}
+
+pub(super) struct Retention<A: Apply, P> {
+    pub(super) limits: RetentionLimits,
+    pub(super) blocking: Blocking,
+    pub(super) raft: Raft<TypeConfig, Machine<A>>,
+    pub(super) wal: Arc<Wal>,
+    pub(super) driven: Arc<Driven<A>>,
+    pub(super) floors: Arc<Floors>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) batcher: Arc<Batcher<P>>,
+}
+
+impl<A: Apply, P: Propose> Retention<A, P> {
+    /// Works until it is stopped.
+    pub(super) async fn run(self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(self.limits.interval_ms)).await;
+            if self.leadership.borrow().is_leading()
+                && let Err(error) = self.expire().await
+            {
+                tracing::warn!(%error, "nothing expires now");
+            }
+            if let Err(error) = self.purge().await {
+                tracing::warn!(%error, "the log keeps what it does not need any more");
+            }
+        }
+    }
+
+    /// Proposes a higher floor when whole segments have expired.
+    async fn expire(&self) -> io::Result<()> {
+        let now_ms = self.batcher.clock().now_ms();
+        let (limits, wal) = (self.limits, Arc::clone(&self.wal));
+        let expiry = self.driven.state().expiry();
+        let find = move || expired(limits, now_ms, &wal, &*expiry);
+        let Some(upto) = self.blocking.run(find).await.flatten()? else {
+            return Ok(());
+        };
+        let pending = self.batcher.submit(vec![Command::Expire { upto }]);
+        let pending = pending.map_err(io::Error::other)?;
+        pending.await.map(drop).map_err(io::Error::other)
+    }
+
+    /// Purges up to the newest floor checkpoint below the floor, and removes segments.
+    async fn purge(&self) -> io::Result<()> {
+        let purged = self.wal.purged(GROUP).map_or(0, |purged| purged.index);
+        let upto = self.floors.latest_upto(self.driven.recorded_floor());
+        if let Some(upto) = upto.filter(|upto| upto.index > purged) {
+            let limit = Some(Duration::from_millis(PURGE_MS_MAX));
+            let trigger = self.raft.trigger();
+            trigger.snapshot().await.map_err(io::Error::other)?;
+            let waiting = self.raft.wait(limit);
+            let known = waiting.metrics(|now| now.snapshot >= Some(upto), "a floor checkpoint");
+            known.await.map_err(io::Error::other)?;
+            trigger
+                .purge_log(upto.index)
+                .await
+                .map_err(io::Error::other)?;
+            let gone = waiting.metrics(|now| now.purged >= Some(upto), "purging");
+            gone.await.map_err(io::Error::other)?;
+        }
+        let wal = Arc::clone(&self.wal);
+        let freed_bytes = self
+            .blocking
+            .run(move || wal.remove_purged())
+            .await
+            .flatten()?;
+        if freed_bytes > 0 {
+            tracing::info!(freed_bytes, "removed what had expired from the log");
+        }
+        Ok(())
+    }
+}
+
+/// Up to where the floor can be raised so that whole segments go.
+fn expired(
+    limits: RetentionLimits,
+    now_ms: u64,
+    wal: &Wal,
+    expiry: &dyn Expiry,
+) -> io::Result<Option<u64>> {
+    let floor = expiry.floor();
+    let full = wal.full_segments(GROUP);
+    let mut over_bytes = limits
+        .retention_bytes
+        .map_or(0, |limit| wal.bytes().saturating_sub(limit));
+    let expired_before_ms = now_ms.saturating_sub(limits.retention_ms);
+    let (mut upto, mut visible_since_ms) = (floor, expired_before_ms);
+    for segment in &full {
+        let by_size = over_bytes > 0;
+        over_bytes = over_bytes.saturating_sub(segment.bytes);
+        if segment.last_index <= floor {
+            continue;
+        }
+        let written_ms = written_ms(wal, segment)?;
+        if written_ms < expired_before_ms {
+            upto = segment.last_index;
+        } else if by_size {
+            upto = segment.last_index;
+            // What became visible later, out of an old entry, is as new as what is kept.
+            visible_since_ms = written_ms.saturating_add(1);
+        } else {
+            break;
+        }
+    }
+    if upto <= floor {
+        return Ok(None);
+    }
+    let possible = expiry.expirable(upto, visible_since_ms)?;
+    let whole = full.iter().rev().find(|full| full.last_index <= possible);
+    let upto = whole.map(|full| full.last_index);
+    Ok(upto.filter(|upto| *upto > floor))
+}
+
+/// When the segment's last entry was written; 0 when there is nothing in it that has a time.
+fn written_ms(wal: &Wal, segment: &FullSegment) -> Result<u64, ReadError> {
+    let oldest = segment.last_index.saturating_sub(STAMP_ENTRIES_MAX);
+    for index in (oldest..=segment.last_index).rev() {
+        let Some(entry) = wal.reader().entry(GROUP, index)? else {
+            break;
+        };
+        if entry.kind == Kind::Normal {
+            return Ok(Batch::stamp_of(&entry.body).unwrap_or(0));
+        }
+    }
+    Ok(0)
+}
