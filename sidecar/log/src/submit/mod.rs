@@ -5,6 +5,8 @@ mod batcher;
 mod clock;
 mod error;
 mod pending;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use batcher::{Batcher, Limits, Propose};
 pub(crate) use clock::Clock;
