@@ -107,4 +107,8 @@ pub(crate) trait Expiry: Send + Sync {
     /// How far the floor could be raised, `upto` at most, if only messages that became visible
     /// at this instant or later were kept. May block on the disk.
     fn expirable(&self, upto: u64, visible_since_ms: u64) -> io::Result<u64>;
+
+    /// The same if only messages were kept that some consumer group of their queue has not
+    /// acknowledged, or that have none.
+    fn expirable_consumed(&self, upto: u64) -> io::Result<u64>;
 }

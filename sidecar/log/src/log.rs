@@ -1,6 +1,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::apply::Expiry as _;
 use crate::command::Command;
 use crate::directory::{Directory, DirectoryError};
 use crate::floor::Floors;
@@ -51,8 +52,14 @@ pub struct Status {
     pub durable_index: u64,
     /// Bytes of commands that were not answered yet.
     pub in_flight_bytes: u64,
-    /// True while new commands are refused for lack of disk space.
+    /// True while new messages are refused for lack of disk space.
     pub disk_full: bool,
+    /// How much of the file system is used, in percent.
+    pub disk_used_percent: u64,
+    /// What the write-ahead log takes on the disk.
+    pub log_bytes: u64,
+    /// Entries of the log up to this one are not needed any more.
+    pub floor_index: u64,
     /// Transactions without a verdict, parked ones included.
     pub unresolved: u64,
     /// Transactions that were set aside for a person.
@@ -151,6 +158,9 @@ impl Log {
             durable_index: node.durable_index.unwrap_or(0),
             in_flight_bytes: node.in_flight_bytes,
             disk_full: node.no_space,
+            disk_used_percent: node.disk_used_percent,
+            log_bytes: node.log_bytes,
+            floor_index: self.inner.shared.floor(),
             unresolved: counts.unresolved,
             parked: counts.parked,
             delayed: counts.delayed,

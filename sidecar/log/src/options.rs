@@ -1,12 +1,15 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::blocking::Blocking;
 use crate::cluster::ClusterOptions;
-use crate::raft::{CheckpointLimits, NodeOptions, RetentionLimits, Timing};
+use crate::raft::{CheckpointLimits, DiskLimits, DiskWatch, NodeOptions, RetentionLimits, Timing};
 use crate::state;
 use crate::submit::{self, WallClock};
 use crate::wal::{RECORD_BYTES_MAX, SEGMENT_BYTES_LIMIT, WalOptions};
 
+/// A mark that no disk reaches.
+const DISK_NEVER_PERCENT: u64 = 101;
 /// The smallest segment.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// Room in a segment for what is not the body of an entry.
@@ -52,6 +55,14 @@ pub struct Options {
     pub retention_bytes: Option<u64>,
     /// How often it is looked whether anything has expired, in milliseconds.
     pub retention_interval_ms: u64,
+    /// From so much of the file system used on, in percent, a warning is logged. Without
+    /// effect above 100, as are the following two.
+    pub disk_warn_percent: u64,
+    /// From so much on, segments go before their time when everything in them has been
+    /// consumed.
+    pub disk_expire_percent: u64,
+    /// From so much on, no new messages are taken.
+    pub disk_refuse_percent: u64,
     /// Transactions that wait for their verdict. The same on all nodes of a cluster, as are
     /// all following.
     pub unresolved_transactions_max: u64,
@@ -115,7 +126,10 @@ impl Options {
             checkpoint_records_max: 500_000,
             retention_ms: 72 * 60 * 60 * 1_000,
             retention_bytes: None,
-            retention_interval_ms: 10_000,
+            retention_interval_ms: 2_000,
+            disk_warn_percent: DISK_NEVER_PERCENT,
+            disk_expire_percent: DISK_NEVER_PERCENT,
+            disk_refuse_percent: DISK_NEVER_PERCENT,
             unresolved_transactions_max: limits.unresolved_transactions_max,
             resolved_retention_ms: limits.resolved_retention_ms,
             delayed_messages_max: limits.delayed_messages_max,
@@ -194,6 +208,14 @@ impl Options {
                 retention_bytes: self.retention_bytes,
                 interval_ms: self.retention_interval_ms,
             },
+            disk: Arc::new(DiskWatch::new(
+                &self.data_dir,
+                DiskLimits {
+                    warn_percent: self.disk_warn_percent,
+                    expire_percent: self.disk_expire_percent,
+                    refuse_percent: self.disk_refuse_percent,
+                },
+            )),
         }
     }
 

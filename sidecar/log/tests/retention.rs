@@ -10,7 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_log::{Command, Log, NewMessage, Options, Outcome, TopicId, TransactionId, Verdict};
+use outrigger_core::lease::Event;
+use outrigger_log::{
+    Command, ConsumerGroupConfig, Log, NewMessage, Options, Outcome, StartFrom, SubmitError,
+    TopicId, TransactionId, Verdict,
+};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -175,5 +179,123 @@ async fn what_a_half_message_needs_stays() {
     numbers += 1;
     shrinks(&log, topic, path, &mut numbers).await;
     assert!(log.queue_bounds(topic, 0).0 > 300);
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_almost_full_takes_verdicts_and_acknowledgements_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let log = Log::open(options(path)).await.unwrap();
+    let topic = topic(&log).await;
+    send(&log, topic, 0..10).await;
+    let id = TransactionId(7);
+    let prepare = Command::Prepare {
+        id,
+        producer_group: "orders".to_owned(),
+        fingerprint: 1,
+        messages: vec![message(topic, 10)],
+    };
+    one(&log, prepare.clone()).await;
+    log.shutdown().await;
+
+    // Every disk is used to so much.
+    let full = Options {
+        disk_refuse_percent: 0,
+        ..options(path)
+    };
+    let log = Log::open(full).await.unwrap();
+    let another = Command::Send {
+        message: message(topic, 11),
+        sequence: None,
+    };
+    for command in [another, prepare] {
+        let refused = log.submit(vec![command]).err().unwrap();
+        assert!(
+            matches!(
+                refused,
+                SubmitError::DiskAlmostFull {
+                    limit_percent: 0,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+        assert!(refused.is_retryable());
+    }
+    assert!(log.status().disk_full);
+    let commit = Command::Resolve {
+        id,
+        verdict: Verdict::Commit,
+        replacements: Vec::new(),
+    };
+    assert_eq!(
+        one(&log, commit).await,
+        Outcome::Resolved { repeated: false }
+    );
+    let group = match one(&log, group()).await {
+        Outcome::ConsumerGroup(group) => group,
+        other => panic!("{other:?}"),
+    };
+    let acknowledge = Command::Progress {
+        group,
+        topic,
+        queue: 0,
+        events: vec![Event::Acked { first: 0, last: 10 }],
+    };
+    assert_eq!(one(&log, acknowledge).await, Outcome::Applied);
+    log.shutdown().await;
+}
+
+fn group() -> Command {
+    Command::CreateConsumerGroup {
+        name: "stock".to_owned(),
+        config: ConsumerGroupConfig {
+            start_from: StartFrom::First,
+            max_attempts: 16,
+            retry_delays_ms: vec![10],
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_up_loses_only_what_was_consumed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let filling = Options {
+        retention_bytes: None,
+        disk_expire_percent: 0,
+        ..options(path)
+    };
+    let log = Log::open(filling).await.unwrap();
+    let topic = topic(&log).await;
+    let group = match one(&log, group()).await {
+        Outcome::ConsumerGroup(group) => group,
+        other => panic!("{other:?}"),
+    };
+    send(&log, topic, 0..500).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(log.queue_bounds(topic, 0), (0, 500));
+    let acknowledge = Command::Progress {
+        group,
+        topic,
+        queue: 0,
+        events: vec![Event::Acked {
+            first: 0,
+            last: 299,
+        }],
+    };
+    assert_eq!(one(&log, acknowledge).await, Outcome::Applied);
+    let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+    while log.queue_bounds(topic, 0).0 == 0 {
+        assert!(tokio::time::Instant::now() < limit, "nothing expires");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (first, next) = log.queue_bounds(topic, 0);
+    assert!(
+        (100..=300).contains(&first) && next == 500,
+        "{first} {next}"
+    );
     log.shutdown().await;
 }

@@ -18,6 +18,9 @@ const LEADS: &str = "outrigger_cluster_leads";
 const TERM: &str = "outrigger_cluster_term";
 const LAG: &str = "outrigger_cluster_replica_lag_entries";
 const DISK_FULL: &str = "outrigger_log_disk_full";
+const DISK_USED: &str = "outrigger_log_disk_used_percent";
+const LOG_BYTES: &str = "outrigger_log_bytes";
+const FLOOR: &str = "outrigger_log_floor_index";
 
 /// Keeps the gauges up to date for as long as it is polled.
 pub(crate) async fn keep(log: Log) {
@@ -31,7 +34,13 @@ pub(crate) async fn keep(log: Log) {
     describe_gauge!(IN_FLIGHT, "bytes of commands that were not answered yet");
     describe_gauge!(
         DISK_FULL,
-        "1 while commands are refused for lack of disk space"
+        "1 while new messages are refused for lack of disk space"
+    );
+    describe_gauge!(DISK_USED, "how much of the file system is used, in percent");
+    describe_gauge!(LOG_BYTES, "bytes of the log on the disk");
+    describe_gauge!(
+        FLOOR,
+        "the entry up to which the log is not needed any more"
     );
     describe_gauge!(LEADS, "1 on the node that leads, 0 on the others");
     describe_gauge!(TERM, "the term, which grows with every election");
@@ -58,6 +67,9 @@ fn set(status: &Status) {
     gauge!(APPLIED).set(status.applied_index as f64);
     gauge!(IN_FLIGHT).set(status.in_flight_bytes as f64);
     gauge!(DISK_FULL).set(f64::from(u8::from(status.disk_full)));
+    gauge!(DISK_USED).set(status.disk_used_percent as f64);
+    gauge!(LOG_BYTES).set(status.log_bytes as f64);
+    gauge!(FLOOR).set(status.floor_index as f64);
 }
 
 fn set_cluster(log: &Log, status: &Status, told: &mut BTreeSet<u64>) {

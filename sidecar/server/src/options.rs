@@ -21,6 +21,11 @@ pub(crate) fn log(config: &Config) -> log::Options {
         tail_cache_bytes_max: config.log.tail_cache_bytes_max,
         unresolved_transactions_max: config.log.unresolved_transactions_max,
         resolved_retention_ms: config.check_back.fence_retention_ms + FENCE_MARGIN_MS,
+        retention_ms: config.log.retention_ms,
+        retention_bytes: config.log.retention_bytes,
+        disk_warn_percent: config.log.disk_warn_percent,
+        disk_expire_percent: config.log.disk_expire_percent,
+        disk_refuse_percent: config.log.disk_refuse_percent,
         ..log::Options::new(&config.data)
     }
 }

@@ -49,6 +49,13 @@ pub struct ConsumerGroupConfig {
     pub retry_delays_ms: Vec<u64>,
 }
 
+impl Command {
+    /// True when it brings new messages.
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self, Self::Send { .. } | Self::Prepare { .. })
+    }
+}
+
 /// One durable change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {

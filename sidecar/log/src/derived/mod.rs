@@ -8,8 +8,10 @@
 
 mod expiry;
 mod store;
+mod table;
 
-pub(crate) use store::{Changes, Store, Table};
+pub(crate) use store::{Changes, Store};
+pub(crate) use table::Table;
 
 use crate::codec::CodecError;
 use crate::queue_index::IndexError;

@@ -2,6 +2,7 @@
 
 mod checkpointer;
 mod control;
+mod disk;
 mod error;
 mod floor;
 mod leadership;
@@ -22,6 +23,7 @@ mod timing;
 mod types;
 
 pub(crate) use checkpointer::CheckpointLimits;
+pub(crate) use disk::{DiskLimits, DiskWatch};
 pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 pub(crate) use network::FRAME_BYTES_MAX;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::checkpointer::{CheckpointLimits, Checkpointer};
+use super::disk::DiskWatch;
 use super::error::{NodeError, is_ahead};
 use super::leadership;
 use super::log_store::{LogStore, to_log_id};
@@ -52,6 +53,7 @@ pub(crate) struct NodeOptions {
     pub(crate) submit: Limits,
     pub(crate) checkpoint: CheckpointLimits,
     pub(crate) retention: RetentionLimits,
+    pub(crate) disk: Arc<DiskWatch>,
 }
 
 /// How a node is doing.
@@ -63,6 +65,8 @@ pub(crate) struct NodeStatus {
     pub(crate) durable_index: Option<u64>,
     pub(crate) in_flight_bytes: u64,
     pub(crate) no_space: bool,
+    pub(crate) disk_used_percent: u64,
+    pub(crate) log_bytes: u64,
 }
 
 /// A member of a Raft group: its log, its state, and the tasks that drive them.
@@ -77,6 +81,7 @@ pub(crate) struct Node<A: Apply> {
     pub(super) silent_until: Instant,
     /// The last term in which leadership was given away.
     pub(super) given_away: AtomicU64,
+    disk: Arc<DiskWatch>,
     pub(super) blocking: Blocking,
     pub(super) floors: Arc<Floors>,
     batcher: Arc<Batcher<Proposer<A>>>,
@@ -118,7 +123,13 @@ impl<A: Apply> Node<A> {
         let clock = Clock::not_before(options.wall_clock, driven.state().last_stamp_ms());
         let (leading, leadership) =
             watch::channel(leadership::of(&raft.metrics().borrow_watched(), timing));
-        let proposer = Proposer::new(raft.clone(), Arc::clone(&wal), leadership.clone());
+        let disk = options.disk;
+        let proposer = Proposer::new(
+            raft.clone(),
+            Arc::clone(&wal),
+            leadership.clone(),
+            Arc::clone(&disk),
+        );
         let batcher = Batcher::new(options.submit, clock, proposer);
         let checkpointer = Arc::new(Checkpointer::new(
             options.checkpoint,
@@ -136,6 +147,7 @@ impl<A: Apply> Node<A> {
             floors: Arc::clone(&floors),
             leadership: leadership.clone(),
             batcher: Arc::clone(&batcher),
+            disk: Arc::clone(&disk),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(leadership::run(
@@ -160,6 +172,7 @@ impl<A: Apply> Node<A> {
             timing,
             silent_until,
             given_away: AtomicU64::new(0),
+            disk,
             blocking,
             floors,
             batcher,
@@ -195,7 +208,9 @@ impl<A: Apply> Node<A> {
             applied_index: self.driven.state().applied().map(|id| id.index),
             durable_index: self.wal.durable(GROUP).map(|id| id.index),
             in_flight_bytes: self.batcher.in_flight_bytes(),
-            no_space: self.wal.no_space(),
+            no_space: self.wal.no_space() || self.disk.refusal().is_some(),
+            disk_used_percent: self.disk.used_percent(),
+            log_bytes: self.wal.bytes(),
         }
     }
 

@@ -7,6 +7,7 @@ use openraft::Raft;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use tokio::sync::watch;
 
+use super::disk::DiskWatch;
 use super::machine::Machine;
 use super::types::{Completion, LeaderTerm, Proposal, TypeConfig};
 use crate::apply::Apply;
@@ -20,6 +21,7 @@ pub(crate) struct Proposer<A: Apply> {
     raft: Raft<TypeConfig, Machine<A>>,
     wal: Arc<Wal>,
     leadership: watch::Receiver<Leadership>,
+    disk: Arc<DiskWatch>,
 }
 
 impl<A: Apply> Proposer<A> {
@@ -27,11 +29,13 @@ impl<A: Apply> Proposer<A> {
         raft: Raft<TypeConfig, Machine<A>>,
         wal: Arc<Wal>,
         leadership: watch::Receiver<Leadership>,
+        disk: Arc<DiskWatch>,
     ) -> Self {
         Self {
             raft,
             wal,
             leadership,
+            disk,
         }
     }
 
@@ -78,9 +82,12 @@ impl<A: Apply> Propose for Proposer<A> {
         }
     }
 
-    fn refusal(&self) -> Option<SubmitError> {
+    fn refusal(&self, new_messages: bool) -> Option<SubmitError> {
         if self.wal.no_space() {
             return Some(SubmitError::DiskFull);
+        }
+        if new_messages && let Some(refusal) = self.disk.refusal() {
+            return Some(refusal);
         }
         self.term().err()
     }

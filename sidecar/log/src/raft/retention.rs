@@ -8,6 +8,7 @@ use std::time::Duration;
 use openraft::Raft;
 use tokio::sync::watch;
 
+use super::disk::DiskWatch;
 use super::machine::{Driven, Machine};
 use super::node::GROUP;
 use super::types::TypeConfig;
@@ -44,6 +45,7 @@ pub(super) struct Retention<A: Apply, P> {
     pub(super) floors: Arc<Floors>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) batcher: Arc<Batcher<P>>,
+    pub(super) disk: Arc<DiskWatch>,
 }
 
 impl<A: Apply, P: Propose> Retention<A, P> {
@@ -51,6 +53,9 @@ impl<A: Apply, P: Propose> Retention<A, P> {
     pub(super) async fn run(self) {
         loop {
             tokio::time::sleep(Duration::from_millis(self.limits.interval_ms)).await;
+            if let Err(error) = self.disk.look() {
+                tracing::warn!(%error, "it is not known how full the disk is");
+            }
             if self.leadership.borrow().is_leading()
                 && let Err(error) = self.expire().await
             {
@@ -67,7 +72,11 @@ impl<A: Apply, P: Propose> Retention<A, P> {
         let now_ms = self.batcher.clock().now_ms();
         let (limits, wal) = (self.limits, Arc::clone(&self.wal));
         let expiry = self.driven.state().expiry();
-        let find = move || expired(limits, now_ms, &wal, &*expiry);
+        let over_bytes = self.disk.over_bytes();
+        let find = move || match expired(limits, now_ms, &wal, &*expiry)? {
+            None if over_bytes > 0 => consumed(over_bytes, &wal, &*expiry),
+            found => Ok(found),
+        };
         let Some(upto) = self.blocking.run(find).await.flatten()? else {
             return Ok(());
         };
@@ -142,6 +151,26 @@ fn expired(
         return Ok(None);
     }
     let possible = expiry.expirable(upto, visible_since_ms)?;
+    let whole = full.iter().rev().find(|full| full.last_index <= possible);
+    let upto = whole.map(|full| full.last_index);
+    Ok(upto.filter(|upto| *upto > floor))
+}
+
+/// The same when the disk is too full: so much goes before its time, if it has been consumed.
+fn consumed(over_bytes: u64, wal: &Wal, expiry: &dyn Expiry) -> io::Result<Option<u64>> {
+    let floor = expiry.floor();
+    let full = wal.full_segments(GROUP);
+    let mut left = over_bytes;
+    let enough = full.iter().filter(|full| full.last_index > floor);
+    let enough = enough.take_while(|full| {
+        let more = left > 0;
+        left = left.saturating_sub(full.bytes);
+        more
+    });
+    let Some(upto) = enough.last().map(|full| full.last_index) else {
+        return Ok(None);
+    };
+    let possible = expiry.expirable_consumed(upto)?;
     let whole = full.iter().rev().find(|full| full.last_index <= possible);
     let upto = whole.map(|full| full.last_index);
     Ok(upto.filter(|upto| *upto > floor))

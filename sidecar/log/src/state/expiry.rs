@@ -7,7 +7,8 @@ use outrigger_core::name::DEAD_LETTER_PREFIX;
 use super::machine::{Context, Machine};
 use super::{Shared, StateError};
 use crate::apply::Expiry;
-use crate::command::Outcome;
+use crate::command::{Outcome, TopicId};
+use crate::queue_index::Queue;
 
 impl Machine {
     /// Raises the floor of the log as far as it may be, and lets messages below it go.
@@ -40,21 +41,26 @@ impl Machine {
 }
 
 impl Shared {
-    /// The oldest entry that has the bytes of a message that became visible at this instant or
-    /// later, dead letters aside.
-    fn oldest_visible(&self, since_ms: u64) -> Result<Option<u64>, StateError> {
-        let mut oldest = None;
+    /// How far the floor can be raised, `upto` at most, if every queue keeps what begins at an
+    /// offset. Dead letters are kept anyway.
+    fn bound(
+        &self,
+        upto: u64,
+        from: impl Fn(TopicId, u32, &Queue) -> Result<u64, StateError>,
+    ) -> Result<u64, StateError> {
+        let mut oldest = self.read(Machine::oldest_needed)?;
         for topic in self.all_queues() {
             if topic.topic.name.starts_with(DEAD_LETTER_PREFIX) {
                 continue;
             }
-            for queue in &topic.queues {
-                if let Some(place) = queue.oldest_place(queue.visible_since(since_ms)?)? {
-                    oldest = Some(oldest.map_or(place, |oldest: u64| oldest.min(place)));
+            for (queue, number) in topic.queues.iter().zip(0..) {
+                let from = from(topic.topic.id, number, queue)?;
+                if let Some(place) = queue.oldest_place(from)? {
+                    oldest = Some(oldest.map_or(place, |oldest| oldest.min(place)));
                 }
             }
         }
-        Ok(oldest)
+        Ok(oldest.map_or(upto, |oldest| upto.min(oldest.saturating_sub(1))))
     }
 }
 
@@ -64,11 +70,18 @@ impl Expiry for Shared {
     }
 
     fn expirable(&self, upto: u64, visible_since_ms: u64) -> io::Result<u64> {
-        let visible = self.oldest_visible(visible_since_ms);
-        let visible = visible.map_err(io::Error::other)?;
-        let needed = self.read(Machine::oldest_needed);
-        let needed = needed.map_err(io::Error::other)?;
-        let oldest = visible.into_iter().chain(needed).min();
-        Ok(oldest.map_or(upto, |oldest| upto.min(oldest.saturating_sub(1))))
+        let bound = self.bound(upto, |_, _, queue| {
+            Ok(queue.visible_since(visible_since_ms)?)
+        });
+        bound.map_err(io::Error::other)
+    }
+
+    fn expirable_consumed(&self, upto: u64) -> io::Result<u64> {
+        let done = self.read(|machine| machine.groups.done());
+        let consumed = |topic, queue, index: &Queue| {
+            let done = done.get(&(topic, queue)).copied();
+            Ok(done.unwrap_or_else(|| index.first_offset()))
+        };
+        self.bound(upto, consumed).map_err(io::Error::other)
     }
 }

@@ -104,6 +104,16 @@ impl Groups {
         }
     }
 
+    /// By topic and queue, before which offset every group that has begun is done.
+    pub(crate) fn done(&self) -> BTreeMap<(TopicId, u32), u64> {
+        let mut done = BTreeMap::new();
+        for (queue, progress) in &self.progress {
+            let least = done.entry((queue.topic, queue.queue)).or_insert(u64::MAX);
+            *least = progress.floor().min(*least);
+        }
+        done
+    }
+
     /// Puts progress in as it was.
     pub(crate) fn restore_progress(&mut self, queue: GroupQueue, progress: Progress) {
         self.progress.insert(queue, Arc::new(progress));

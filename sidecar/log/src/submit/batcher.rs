@@ -37,8 +37,8 @@ pub(crate) trait Propose: Send + Sync + 'static {
     /// dropped when the node stops before.
     fn propose(&self, body: Bytes, done: impl FnOnce(Answer) + Send + 'static);
 
-    /// Why nothing can be taken at the moment.
-    fn refusal(&self) -> Option<SubmitError>;
+    /// Why nothing can be taken at the moment, or no new messages.
+    fn refusal(&self, new_messages: bool) -> Option<SubmitError>;
 }
 
 /// Commands of one client.
@@ -112,7 +112,10 @@ impl<P: Propose> Batcher<P> {
 
     /// Takes commands. All commands of one call keep their order, and calls keep theirs.
     pub(crate) fn submit(self: &Arc<Self>, commands: Vec<Command>) -> Result<Pending, SubmitError> {
-        if let Some(refusal) = self.propose.refusal() {
+        if let Some(refusal) = self
+            .propose
+            .refusal(commands.iter().any(Command::is_message))
+        {
             let closed = self.queue().closed;
             return Err(if closed { SubmitError::Closed } else { refusal });
         }

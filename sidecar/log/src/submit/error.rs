@@ -21,6 +21,17 @@ pub enum SubmitError {
     /// acknowledged before is safe, and the log goes on when there is space.
     #[error("the disk is full: the next segment of the log cannot be prepared")]
     DiskFull,
+    /// The disk is almost full. No new messages are taken, while acknowledgements and verdicts
+    /// are; try again when there is space.
+    #[error(
+        "{used_percent} % of the disk are used; from {limit_percent} % on no new messages are taken"
+    )]
+    DiskAlmostFull {
+        /// How much of the disk is used, in percent.
+        used_percent: u64,
+        /// The limit, in percent.
+        limit_percent: u64,
+    },
     /// This node does not lead. Nothing was taken.
     #[error("this node does not lead its group{}", leader.map(|id| format!(", node {id} does")).unwrap_or_default())]
     NotLeader {
@@ -45,6 +56,7 @@ impl SubmitError {
         match self {
             Self::Overloaded { .. }
             | Self::DiskFull
+            | Self::DiskAlmostFull { .. }
             | Self::NotLeader { .. }
             | Self::OutcomeUnknown
             | Self::Closed => true,

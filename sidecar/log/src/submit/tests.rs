@@ -28,7 +28,7 @@ impl Propose for Proposed {
         self.0.lock().unwrap().push_back(Box::new(done));
     }
 
-    fn refusal(&self) -> Option<SubmitError> {
+    fn refusal(&self, _new_messages: bool) -> Option<SubmitError> {
         None
     }
 }

@@ -125,6 +125,17 @@ pub struct LogConfig {
     pub tail_cache_bytes_max: u64,
     /// Half-messages that wait for their verdict; more are refused.
     pub unresolved_transactions_max: u64,
+    /// How long messages are kept after they became visible.
+    pub retention_ms: u64,
+    /// What the log may take on the disk before its oldest messages go; no limit when unset.
+    pub retention_bytes: Option<u64>,
+    /// From so much of the file system used on, in percent, a warning is logged; above 100 is
+    /// never, as with the other two.
+    pub disk_warn_percent: u64,
+    /// From so much on, messages that have been consumed go before their time.
+    pub disk_expire_percent: u64,
+    /// From so much on, new messages are refused with RESOURCE_EXHAUSTED.
+    pub disk_refuse_percent: u64,
 }
 
 impl Default for LogConfig {
@@ -134,6 +145,11 @@ impl Default for LogConfig {
             in_flight_bytes_max: 64 << 20,
             tail_cache_bytes_max: 32 << 20,
             unresolved_transactions_max: 1_000_000,
+            retention_ms: 72 * 60 * 60 * 1_000,
+            retention_bytes: None,
+            disk_warn_percent: 75,
+            disk_expire_percent: 85,
+            disk_refuse_percent: 90,
         }
     }
 }
@@ -336,6 +352,7 @@ impl Config {
     fn check_sizes(&self) -> Result<(), Error> {
         let log = &self.log;
         within("log.segment_bytes", log.segment_bytes, 16 << 20, 1 << 30)?;
+        within("log.retention_ms", log.retention_ms, 60_000, u64::MAX)?;
         within(
             "log.in_flight_bytes_max",
             log.in_flight_bytes_max,

@@ -28,6 +28,13 @@ impl From<SubmitError> for Failure {
                     .with("limit", format_args!("{limit_bytes} bytes"))
             }
             SubmitError::DiskFull => failure(Code::ResourceExhausted, "DISK_FULL"),
+            SubmitError::DiskAlmostFull {
+                used_percent,
+                limit_percent,
+            } => failure(Code::ResourceExhausted, "DISK_FULL")
+                .with("field", "disk_used_percent")
+                .with("value", used_percent)
+                .with("limit", limit_percent),
             SubmitError::NotLeader { leader } => {
                 let failure = failure(Code::Unavailable, "NOT_LEADER");
                 match leader {

@@ -134,6 +134,10 @@ impl Expiry for NeverExpires {
     fn expirable(&self, _upto: u64, _visible_since_ms: u64) -> io::Result<u64> {
         Ok(0)
     }
+
+    fn expirable_consumed(&self, _upto: u64) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 pub(super) struct Noted {

@@ -10,7 +10,9 @@ use crate::blocking::Blocking;
 use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
 use crate::floor::Floors;
 use crate::raft::node::GROUP;
-use crate::raft::{CheckpointLimits, LogId, Node, NodeOptions, RetentionLimits, Timing};
+use crate::raft::{
+    CheckpointLimits, DiskLimits, DiskWatch, LogId, Node, NodeOptions, RetentionLimits, Timing,
+};
 use crate::submit::{Limits, SubmitError, WallClock};
 use crate::wal::disk::Disk;
 use crate::wal::tests::faulty::FaultyDisk;
@@ -64,6 +66,14 @@ pub(super) fn options() -> NodeOptions {
             retention_bytes: None,
             interval_ms: 10,
         },
+        disk: Arc::new(DiskWatch::new(
+            Path::new("/"),
+            DiskLimits {
+                warn_percent: 101,
+                expire_percent: 101,
+                refuse_percent: 101,
+            },
+        )),
     }
 }
 
