@@ -6,14 +6,14 @@ use outrigger_proto::v1::{self, admin_client::AdminClient};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::{Refusal, Verdict};
+use crate::{Durability, Refusal, Verdict};
 
 /// The protocol's messages that the admin calls take and answer.
 pub mod wire {
     pub use outrigger_proto::v1::{
-        AuditEntry, ConsumerGroup, ConsumerGroupQueue, CreateConsumerGroupRequest, HealthResponse,
-        ListTransactionsRequest, ListTransactionsResponse, Queue, StartFrom, Topic, Transaction,
-        TransactionState,
+        AuditEntry, ConsumerGroup, ConsumerGroupQueue, CreateConsumerGroupRequest,
+        CreateTopicRequest, Durability, HealthResponse, ListTransactionsRequest,
+        ListTransactionsResponse, Queue, StartFrom, Topic, Transaction, TransactionState,
     };
 }
 
@@ -45,16 +45,36 @@ impl Admin {
         topic: impl Into<String>,
         queues: u32,
     ) -> Result<wire::Topic, Refusal> {
-        let request = v1::CreateTopicRequest {
+        self.create_topic_with(wire::CreateTopicRequest {
             topic: topic.into(),
             queues,
+            ..wire::CreateTopicRequest::default()
+        })
+        .await
+    }
+
+    /// Creates a topic with everything that can be chosen for one. One that exists is left
+    /// as it is.
+    pub async fn create_topic_with(
+        &self,
+        request: wire::CreateTopicRequest,
+    ) -> Result<wire::Topic, Refusal> {
+        let response = self.client.clone().create_topic(request).await?;
+        Ok(response.into_inner())
+    }
+
+    /// Changes when sends to a topic are answered that do not choose it themselves.
+    pub async fn set_topic_durability(
+        &self,
+        topic: impl Into<String>,
+        durability: Durability,
+    ) -> Result<wire::Topic, Refusal> {
+        let request = v1::UpdateTopicRequest {
+            topic: topic.into(),
+            durability: v1::Durability::from(durability).into(),
         };
-        Ok(self
-            .client
-            .clone()
-            .create_topic(request)
-            .await?
-            .into_inner())
+        let response = self.client.clone().update_topic(request).await?;
+        Ok(response.into_inner())
     }
 
     /// All topics.

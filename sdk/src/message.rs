@@ -5,6 +5,8 @@ use outrigger_proto::v1;
 use rand::Rng as _;
 use uuid::Uuid;
 
+use crate::Durability;
+
 /// A message to send.
 ///
 /// ```
@@ -20,6 +22,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     wire: v1::Message,
+    durability: Option<Durability>,
 }
 
 impl Message {
@@ -32,6 +35,7 @@ impl Message {
                 body: body.into(),
                 ..v1::Message::default()
             },
+            durability: None,
         }
     }
 
@@ -95,6 +99,15 @@ impl Message {
         self.deliver_at(SystemTime::now() + delay)
     }
 
+    /// When its send is answered; otherwise the producer or the topic says. Only for plain
+    /// sends: a transaction with such a message is refused unless it is
+    /// [`Durability::Synced`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     /// The topic it goes to.
     pub fn topic(&self) -> &str {
         &self.wire.topic
@@ -103,6 +116,11 @@ impl Message {
     /// Whether the body comes from the fence row.
     pub fn is_from_fence(&self) -> bool {
         self.wire.body_source == v1::BodySource::FromFence as i32
+    }
+
+    /// What [`Message::durability`] has set.
+    pub(crate) fn chosen_durability(&self) -> Option<Durability> {
+        self.durability
     }
 
     /// As it travels: with an id and the time it was made.

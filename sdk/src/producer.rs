@@ -1,7 +1,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use outrigger_proto::v1;
+
 use crate::{
-    Client, Message,
+    Client, Durability, Message,
+    durability::chosen,
     publish::{self, Pending, SendReceipt},
     transaction::{Step, TransactionBuilder},
 };
@@ -17,6 +20,7 @@ pub struct Producer {
     client: Client,
     producer_group: Arc<str>,
     resolve_wait: Duration,
+    durability: Option<Durability>,
     observer: Option<Observer>,
 }
 
@@ -28,6 +32,7 @@ impl Producer {
             client,
             producer_group: producer_group.into(),
             resolve_wait: Duration::from_millis(RESOLVE_WAIT_MS),
+            durability: None,
             observer: None,
         }
     }
@@ -63,12 +68,32 @@ impl Producer {
         self
     }
 
+    /// When the plain sends of this producer are answered, unless a message says otherwise;
+    /// by default the topic says. Transactions are not concerned.
+    ///
+    /// ```no_run
+    /// # async fn example(client: outrigger_sdk::Client) -> Result<(), outrigger_sdk::publish::Error> {
+    /// use outrigger_sdk::{Durability, Message};
+    ///
+    /// let metrics = client.producer("metrics").durability(Durability::Accepted);
+    /// let receipt = metrics.send(Message::new("cpu", "0.7")).await?;
+    /// assert!(receipt.durability >= Durability::Accepted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     /// The producer group.
     pub fn producer_group(&self) -> &str {
         &self.producer_group
     }
 
-    /// Sends one message and waits until it is durable.
+    /// Sends one message and waits until it is durable, or has reached the lower level
+    /// that was chosen for it; see [`Durability`].
     ///
     /// Concurrent calls share batches by themselves. When a connection breaks the message
     /// is repeated but stored once.
@@ -93,13 +118,17 @@ impl Producer {
         &self,
         message: Message,
     ) -> Result<Pending<SendReceipt>, publish::Error> {
-        self.client.publisher().send(message.into_wire()).await
+        let durability = self.durability_of(&message);
+        let publisher = self.client.publisher();
+        publisher.send(message.into_wire(), durability).await
     }
 
     /// As [`Producer::send_nowait`], but fails with [`publish::Error::Full`] instead of
     /// waiting for room.
     pub fn try_send(&self, message: Message) -> Result<Pending<SendReceipt>, publish::Error> {
-        self.client.publisher().try_send(message.into_wire())
+        let durability = self.durability_of(&message);
+        let publisher = self.client.publisher();
+        publisher.try_send(message.into_wire(), durability)
     }
 
     /// Sends many messages in order, and waits until all of them are durable. The answers
@@ -137,6 +166,10 @@ impl Producer {
     /// transaction commits. See [`transaction`](crate::transaction).
     pub fn transaction(&self) -> TransactionBuilder {
         TransactionBuilder::new(self.clone())
+    }
+
+    fn durability_of(&self, message: &Message) -> v1::Durability {
+        chosen(message.chosen_durability().or(self.durability))
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -7,7 +7,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{FakeConsumer, FakeProducer, Sidecar, producer::Fate};
-use outrigger_sdk::{Client, Message, PublishOptions, publish::Error};
+use outrigger_sdk::{Client, Durability, Message, PublishOptions, publish::Error};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 const SENDERS: usize = 4;
@@ -129,6 +129,58 @@ async fn a_refused_operation_fails_alone() {
         ("UNKNOWN_TOPIC", Some("topic"))
     );
     assert!(!refusal.is_retryable());
+}
+
+#[tokio::test]
+async fn a_message_chooses_its_durability_before_its_producer_and_its_topic() {
+    let sidecar = Sidecar::start(FakeProducer::reliable(), FakeConsumer::default()).await;
+    let client = client(&sidecar, PublishOptions::default()).await;
+    let by_topic = client.producer("order-service");
+    let by_producer = by_topic.clone().durability(Durability::Accepted);
+    let plain = || Message::new("orders", "17");
+    let chosen = || plain().durability(Durability::Replicated);
+
+    let cases = [
+        (by_topic.send(plain()).await, Durability::Synced),
+        (by_topic.send(chosen()).await, Durability::Replicated),
+        (by_producer.send(plain()).await, Durability::Accepted),
+        (by_producer.send(chosen()).await, Durability::Replicated),
+    ];
+    for (receipt, reached) in cases {
+        assert_eq!(receipt.unwrap().durability, reached);
+    }
+    // A transaction does not take its producer's level, and cannot be given a lower one.
+    let prepare = |message| by_producer.transaction().message(message).prepare();
+    assert!(prepare(plain()).await.is_ok());
+    assert!(
+        prepare(plain().durability(Durability::Synced))
+            .await
+            .is_ok()
+    );
+    let refused = prepare(chosen()).await.unwrap_err();
+    assert_eq!(refused.reason(), Some("ILLEGAL_DURABILITY"));
+}
+
+#[tokio::test]
+async fn early_answers_and_broken_streams_store_nothing_twice() {
+    let fake = FakeProducer::new(|frame| match frame % 4 {
+        1 => Fate::BreakAfter,
+        2 => Fate::BreakBefore,
+        _ => Fate::Answer,
+    });
+    let sidecar = Sidecar::start(fake.clone(), FakeConsumer::default()).await;
+    let client = client(&sidecar, small_frames()).await;
+    let levels = [
+        Durability::Accepted,
+        Durability::Replicated,
+        Durability::Synced,
+    ];
+    let sent: Vec<_> = (0..90).map(|n| n.to_string()).collect();
+    let messages = sent.iter().zip(levels.into_iter().cycle());
+    let messages = messages.map(|(n, level)| Message::new("orders", n.clone()).durability(level));
+    let receipts = client.producer("order-service").send_all(messages).await;
+    assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
+    assert_eq!(fake.store.lock().unwrap().stored, sent);
 }
 
 #[tokio::test]

@@ -10,6 +10,10 @@
 //! idempotent by their transaction id. What is not answered within
 //! [`PublishOptions::retry_total_ms`] fails with [`Error::Unanswered`], which means that
 //! nobody knows, or with [`Error::Unavailable`] when it has certainly not been sent.
+//!
+//! Frames are answered whole and in order. A send with a lower [`Durability`](crate::Durability)
+//! therefore waits for synced operations in front of it and in the same frame; where that
+//! matters, a [`Client`](crate::Client) of its own has a stream of its own.
 
 mod buffer;
 mod completion;
@@ -51,26 +55,40 @@ impl Publisher {
         Self { shared, options }
     }
 
-    pub(crate) async fn send(&self, message: v1::Message) -> Result<Pending<SendReceipt>, Error> {
-        self.enqueue(Kind::Send(message)).await
+    pub(crate) async fn send(
+        &self,
+        message: v1::Message,
+        durability: v1::Durability,
+    ) -> Result<Pending<SendReceipt>, Error> {
+        self.enqueue(operation(Kind::Send(message), durability))
+            .await
     }
 
-    pub(crate) fn try_send(&self, message: v1::Message) -> Result<Pending<SendReceipt>, Error> {
-        self.try_enqueue(Kind::Send(message))
+    pub(crate) fn try_send(
+        &self,
+        message: v1::Message,
+        durability: v1::Durability,
+    ) -> Result<Pending<SendReceipt>, Error> {
+        self.try_enqueue(&operation(Kind::Send(message), durability))
     }
 
+    /// The sidecar refuses less than the default; it is told what the messages ask for.
     pub(crate) async fn prepare(
         &self,
         request: v1::PrepareRequest,
+        durability: v1::Durability,
     ) -> Result<Pending<PrepareReceipt>, Error> {
-        self.enqueue(Kind::Prepare(request)).await
+        self.enqueue(operation(Kind::Prepare(request), durability))
+            .await
     }
 
     pub(crate) async fn resolve(
         &self,
         request: v1::ResolveRequest,
     ) -> Result<Pending<ResolveReceipt>, Error> {
-        self.enqueue(Kind::Resolve(request)).await
+        let unspecified = v1::Durability::Unspecified;
+        self.enqueue(operation(Kind::Resolve(request), unspecified))
+            .await
     }
 
     /// Waits until everything that was called before is answered.
@@ -80,8 +98,7 @@ impl Publisher {
         let _ = self.shared.room.acquire_many(all).await;
     }
 
-    async fn enqueue<T>(&self, kind: Kind) -> Result<Pending<T>, Error> {
-        let operation = v1::Operation { kind: Some(kind) };
+    async fn enqueue<T>(&self, operation: v1::Operation) -> Result<Pending<T>, Error> {
         let cost = self.cost_of(&operation)?;
         match self.shared.room.acquire_many(cost).await {
             Ok(room) => room.forget(),
@@ -90,9 +107,8 @@ impl Publisher {
         Ok(self.push(&operation, cost))
     }
 
-    fn try_enqueue<T>(&self, kind: Kind) -> Result<Pending<T>, Error> {
-        let operation = v1::Operation { kind: Some(kind) };
-        let cost = self.cost_of(&operation)?;
+    fn try_enqueue<T>(&self, operation: &v1::Operation) -> Result<Pending<T>, Error> {
+        let cost = self.cost_of(operation)?;
         match self.shared.room.try_acquire_many(cost) {
             Ok(room) => room.forget(),
             Err(tokio::sync::TryAcquireError::NoPermits) => {
@@ -103,7 +119,7 @@ impl Publisher {
             }
             Err(tokio::sync::TryAcquireError::Closed) => return Err(Error::Closed),
         }
-        Ok(self.push(&operation, cost))
+        Ok(self.push(operation, cost))
     }
 
     fn push<T>(&self, operation: &v1::Operation, cost: u32) -> Pending<T> {
@@ -132,6 +148,13 @@ impl Publisher {
             Ok(cost) if bytes <= limit_bytes => Ok(cost),
             _ => Err(Error::TooLarge { bytes, limit_bytes }),
         }
+    }
+}
+
+fn operation(kind: Kind, durability: v1::Durability) -> v1::Operation {
+    v1::Operation {
+        kind: Some(kind),
+        durability: durability.into(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use outrigger_proto::v1::{self, outcome::Kind};
 
 use super::{Error, completion::Completion};
+use crate::Durability;
 
 /// The answer to an operation that is under way; await it to learn the outcome.
 ///
@@ -27,11 +28,14 @@ pub struct SendReceipt {
     /// The queue of the topic.
     pub queue: u32,
     /// The place in that queue. Meaningless for a delayed message, whose place is found
-    /// when it falls due.
+    /// when it falls due. It and `queue` are not known yet, and 0, when `durability` is
+    /// less than [`Durability::Synced`].
     pub offset: u64,
     /// It had been stored before, by an attempt whose answer was lost; `queue` and
     /// `offset` are not known then.
     pub duplicate: bool,
+    /// The level that was reached, at least what was asked for.
+    pub durability: Durability,
 }
 
 /// A durable Prepare.
@@ -102,6 +106,7 @@ impl From<v1::SendReceipt> for SendReceipt {
             queue: receipt.queue,
             offset: receipt.offset,
             duplicate: receipt.duplicate,
+            durability: receipt.durability().into(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub use error::{Abort, Error};
 pub use local::LocalTransaction;
 pub use prepared::Prepared;
 
-use crate::{Message, Producer, Verdict, database::LocalDatabase, publish};
+use crate::{Message, Producer, Verdict, database::LocalDatabase, durability::chosen, publish};
 
 /// What [`Producer::on_step`] is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,8 @@ impl TransactionBuilder {
     /// way; most applications want [`TransactionBuilder::run`].
     pub async fn prepare(self) -> Result<Prepared, publish::Error> {
         let id = crate::message::new_id();
+        let durability = self.messages.iter().filter_map(Message::chosen_durability);
+        let durability = chosen(durability.min());
         let request = v1::PrepareRequest {
             transaction_id: id.to_string(),
             producer_group: self.producer.producer_group().to_owned(),
@@ -114,7 +116,7 @@ impl TransactionBuilder {
         self.producer
             .client()
             .publisher()
-            .prepare(request)
+            .prepare(request, durability)
             .await?
             .await?;
         self.producer.observe(&Step::Prepared { id });

@@ -81,10 +81,14 @@ impl Store {
         self.frames += 1;
         let mut sequence = frame.first_sequence;
         let outcomes = frame.operations.into_iter().map(|operation| {
+            let durability = operation.durability;
             let kind = match operation.kind.unwrap() {
                 Operation::Send(message) => {
                     sequence += 1;
-                    self.send(producer, sequence - 1, message)
+                    self.send(producer, sequence - 1, message, durability)
+                }
+                Operation::Prepare(_) if durability > v1::Durability::Synced.into() => {
+                    refuse("ILLEGAL_DURABILITY")
                 }
                 Operation::Prepare(request) => self.prepare(request),
                 Operation::Resolve(request) => self.resolve(request),
@@ -96,7 +100,13 @@ impl Store {
         }
     }
 
-    fn send(&mut self, by: &v1::ProducerIdentity, sequence: u64, message: v1::Message) -> Outcome {
+    fn send(
+        &mut self,
+        by: &v1::ProducerIdentity,
+        sequence: u64,
+        message: v1::Message,
+        durability: i32,
+    ) -> Outcome {
         let (epoch, last) = self.producers.entry(by.producer_id.clone()).or_default();
         if by.epoch > *epoch {
             (*epoch, *last) = (by.epoch, 0);
@@ -124,6 +134,8 @@ impl Store {
             queue: 0,
             offset: self.stored.len() as u64 - 1,
             duplicate: false,
+            // A topic whose level is the highest one.
+            durability: durability.max(v1::Durability::Synced.into()),
         })
     }
 

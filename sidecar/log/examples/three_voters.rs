@@ -125,6 +125,7 @@ async fn main() {
     let create = Command::CreateTopic {
         name: "orders".to_owned(),
         queues: 8,
+        durability: Default::default(),
     };
     let created = leader.submit(vec![create]).unwrap().await.unwrap();
     let [Outcome::Topic(topic)] = created[..] else {

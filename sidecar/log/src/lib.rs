@@ -29,8 +29,8 @@ mod wal;
 
 pub use blocking::Blocking;
 pub use command::{
-    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal,
-    StartFrom, TopicId, TransactionId,
+    Command, ConsumerGroupConfig, ConsumerGroupId, Durability, NewMessage, Outcome,
+    ProducerSequence, Refusal, StartFrom, TopicId, TransactionId,
 };
 pub use derived::DerivedError;
 pub use directory::DirectoryError;
@@ -42,6 +42,6 @@ pub use place::Place;
 pub use queue_index::{IndexEntry, IndexError};
 pub use raft::NodeError;
 pub use state::{AuditAction, AuditEntry, ConsumerGroup, StateError, Topic};
-pub use submit::{Pending, SubmitError, WallClock};
+pub use submit::{Aftermath, Pending, REPLICATED_SYNC_MS_MAX, SubmitError, WallClock};
 pub use transaction::{Transaction, TransactionMessage, Unresolved};
 pub use wal::{ReadError, WalOpenError};

@@ -2,13 +2,13 @@ use std::io;
 use std::sync::Arc;
 
 use crate::apply::Expiry as _;
-use crate::command::Command;
+use crate::command::{Command, Durability};
 use crate::directory::{Directory, DirectoryError};
 use crate::floor::Floors;
 use crate::options::{Options, OptionsError};
 use crate::raft::{Node, NodeError};
 use crate::state::{Shared, State, StateError};
-use crate::submit::{Pending, SubmitError};
+use crate::submit::{Aftermath, Pending, SubmitError};
 use crate::wal::disk::Disk;
 use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError};
 
@@ -81,6 +81,7 @@ struct Inner {
     in_flight_bytes_max: u64,
     shared: Arc<Shared>,
     reader: Reader,
+    aftermath: Arc<Aftermath>,
 }
 
 impl std::fmt::Debug for Log {
@@ -127,6 +128,7 @@ impl Log {
             cluster_id,
             shared,
             reader,
+            aftermath: Arc::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -142,6 +144,32 @@ impl Log {
     /// disk is full, or the log is closed.
     pub fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
         self.inner.node.submit(commands)
+    }
+
+    /// Takes commands as [`Log::submit`] does, and answers as soon as they have reached a level:
+    /// the outcomes are [`Outcome::Accepted`](crate::Outcome::Accepted) or
+    /// [`Outcome::Replicated`](crate::Outcome::Replicated) then, and what becomes of the
+    /// commands later is counted in `aftermath`. They may have reached a higher one by then.
+    /// Only sends can be answered early; when there is anything else among the commands, all
+    /// of them are answered when they are synced.
+    ///
+    /// # Errors
+    ///
+    /// As with [`Log::submit`].
+    pub fn submit_at(
+        &self,
+        commands: Vec<Command>,
+        durability: Durability,
+        aftermath: &Arc<Aftermath>,
+    ) -> Result<Pending, SubmitError> {
+        self.inner.node.submit_at(commands, durability, aftermath)
+    }
+
+    /// What became of everything that was answered early, as long as it is counted as a part
+    /// of this.
+    #[must_use]
+    pub fn aftermath(&self) -> &Arc<Aftermath> {
+        &self.inner.aftermath
     }
 
     /// How the log is doing.

@@ -55,7 +55,15 @@ async fn half_messages_are_read_when_they_are_committed() {
     let options = Options::new(directory.path());
     let log = Log::open(options.clone()).await.unwrap();
     let name = "orders".to_owned();
-    one(&log, Command::CreateTopic { name, queues: 1 }).await;
+    one(
+        &log,
+        Command::CreateTopic {
+            name,
+            queues: 1,
+            durability: Default::default(),
+        },
+    )
+    .await;
     let topic = log.topic("orders").unwrap().id;
     let mut watch = log.watch_topic(topic).unwrap();
     for id in 1..=3 {

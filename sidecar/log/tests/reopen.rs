@@ -25,6 +25,7 @@ fn create(name: &str) -> Command {
     Command::CreateTopic {
         name: name.to_owned(),
         queues: 1,
+        durability: Default::default(),
     }
 }
 

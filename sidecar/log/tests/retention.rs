@@ -52,6 +52,7 @@ async fn topic(log: &Log) -> TopicId {
     let create = Command::CreateTopic {
         name: "orders".to_owned(),
         queues: 1,
+        durability: Default::default(),
     };
     match one(log, create).await {
         Outcome::Topic(topic) => topic,

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use metrics::{describe_gauge, gauge};
-use outrigger_log::{Log, Status, cluster::Leadership};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use outrigger_log::{Aftermath, Log, Status, cluster::Leadership};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the gauges are brought up to date.
@@ -17,6 +17,9 @@ const IN_FLIGHT: &str = "outrigger_log_in_flight_bytes";
 const LEADS: &str = "outrigger_cluster_leads";
 const TERM: &str = "outrigger_cluster_term";
 const LAG: &str = "outrigger_cluster_replica_lag_entries";
+const REFUSED_LATER: &str = "outrigger_sends_refused_later_total";
+const LOST_LATER: &str = "outrigger_sends_lost_later_total";
+const SYNCED_LATE: &str = "outrigger_sends_synced_late_total";
 const DISK_FULL: &str = "outrigger_log_disk_full";
 const DISK_USED: &str = "outrigger_log_disk_used_percent";
 const LOG_BYTES: &str = "outrigger_log_bytes";
@@ -42,6 +45,18 @@ pub(crate) async fn keep(log: Log) {
         FLOOR,
         "the entry up to which the log is not needed any more"
     );
+    describe_counter!(
+        REFUSED_LATER,
+        "sends that were refused after they had been answered early"
+    );
+    describe_counter!(
+        LOST_LATER,
+        "sends that were lost, or may be, after they had been answered early"
+    );
+    describe_counter!(
+        SYNCED_LATE,
+        "sends answered as replicated that were not synced within the stated time"
+    );
     describe_gauge!(LEADS, "1 on the node that leads, 0 on the others");
     describe_gauge!(TERM, "the term, which grows with every election");
     describe_gauge!(
@@ -57,7 +72,14 @@ pub(crate) async fn keep(log: Log) {
         let status = log.status();
         set(&status);
         set_cluster(&log, &status, &mut told);
+        count(log.aftermath());
     }
+}
+
+fn count(aftermath: &Aftermath) {
+    counter!(REFUSED_LATER).absolute(aftermath.refused());
+    counter!(LOST_LATER).absolute(aftermath.lost());
+    counter!(SYNCED_LATE).absolute(aftermath.synced_late());
 }
 
 fn set(status: &Status) {

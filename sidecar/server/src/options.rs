@@ -90,6 +90,7 @@ pub(crate) fn delivery(config: &Config) -> delivery::Options {
     delivery::Options {
         auto_create: config.auto_create,
         queues_default: config.default_queues,
+        durability_default: config.default_durability.into(),
         max_attempts: config.delivery.max_attempts,
         retry_delays_ms: config.delivery.retry_delays_ms.clone(),
         invisible_ms: config.delivery.invisible_ms,

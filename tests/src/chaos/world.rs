@@ -225,6 +225,7 @@ impl World {
                 .create_topic(v1::CreateTopicRequest {
                     topic: topic.to_owned(),
                     queues,
+                    ..Default::default()
                 })
                 .await?;
         }

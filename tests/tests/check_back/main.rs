@@ -42,6 +42,7 @@ impl Sidecar {
         let create = Command::CreateTopic {
             name: "orders".to_owned(),
             queues: 1,
+            durability: Default::default(),
         };
         let topic = match log.submit(vec![create])?.await?.pop() {
             Some(Outcome::Topic(topic)) => topic,

@@ -161,6 +161,7 @@ async fn messages_over_a_limit_or_with_illegal_names_are_refused() {
             .producer
             .send(SendRequest {
                 message: Some(message),
+                durability: 0,
             })
             .await;
         expect(
@@ -175,6 +176,7 @@ async fn messages_over_a_limit_or_with_illegal_names_are_refused() {
         .producer
         .send(SendRequest {
             message: Some(message("t")),
+            durability: 0,
         })
         .await
         .expect("legal");
@@ -313,6 +315,7 @@ async fn without_auto_create_unknown_topics_and_groups_are_not_found() {
     let topic = producer
         .send(SendRequest {
             message: Some(message("t")),
+            durability: 0,
         })
         .await;
     expect(
@@ -349,6 +352,7 @@ async fn a_receipt_that_is_stale_or_made_up_is_refused() {
     producer
         .send(SendRequest {
             message: Some(message("t")),
+            durability: 0,
         })
         .await
         .expect("sent");
@@ -426,6 +430,7 @@ async fn a_refused_message_in_a_batch_stops_neither_the_others_nor_the_sequence(
             tag: tag.into(),
             ..message("t")
         })),
+        durability: 0,
     };
     let batch = |first_sequence, operations| PublishRequest {
         producer: Some(identity.clone()),

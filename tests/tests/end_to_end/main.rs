@@ -13,5 +13,6 @@ mod check_back;
 mod consuming;
 mod crash;
 mod discovery;
+mod durability;
 mod harness;
 mod lifecycle;

@@ -88,7 +88,11 @@ async fn create(uri: &str) {
         .expect("it is there");
     for (topic, queues) in TOPICS {
         let topic = topic.to_owned();
-        let request = v1::CreateTopicRequest { topic, queues };
+        let request = v1::CreateTopicRequest {
+            topic,
+            queues,
+            ..Default::default()
+        };
         admin.create_topic(request).await.expect("a new topic");
     }
     for group in CONSUMER_GROUPS {

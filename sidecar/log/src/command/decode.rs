@@ -7,8 +7,8 @@ use super::batch::{Batch, VERSION};
 use super::encode::{event, flag, tag};
 use super::recorded::Span;
 use super::{
-    ConsumerGroupConfig, ConsumerGroupId, ProducerSequence, RecordedCommand, RecordedMessage,
-    StartFrom, TopicId, TransactionId,
+    ConsumerGroupConfig, ConsumerGroupId, Durability, ProducerSequence, RecordedCommand,
+    RecordedMessage, StartFrom, TopicId, TransactionId,
 };
 use crate::codec::{CodecError, Reader};
 
@@ -55,6 +55,11 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
         tag::CREATE_TOPIC => Ok(RecordedCommand::CreateTopic {
             name: reader.text("topic")?,
             queues: reader.number_u32("queues")?,
+            durability: durability(reader)?,
+        }),
+        tag::SET_TOPIC_DURABILITY => Ok(RecordedCommand::SetTopicDurability {
+            topic: TopicId(reader.number_u32("topic")?),
+            durability: durability(reader)?,
         }),
         tag::CREATE_CONSUMER_GROUP => Ok(RecordedCommand::CreateConsumerGroup {
             name: reader.text("consumer_group")?,
@@ -124,6 +129,11 @@ fn unknown(field: &'static str, value: u8) -> CodecError {
         field,
         value: u64::from(value),
     }
+}
+
+pub(crate) fn durability(reader: &mut Reader<'_>) -> Result<Durability, CodecError> {
+    let byte = reader.u8()?;
+    Durability::from_byte(byte).ok_or_else(|| unknown("durability", byte))
 }
 
 fn prepare<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {

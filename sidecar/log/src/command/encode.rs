@@ -24,6 +24,7 @@ pub(super) mod tag {
     pub(in super::super) const GUARD: u8 = 12;
     pub(in super::super) const DUE: u8 = 13;
     pub(in super::super) const EXPIRE: u8 = 14;
+    pub(in super::super) const SET_TOPIC_DURABILITY: u8 = 15;
 }
 
 /// Which optional fields of a message follow.
@@ -84,7 +85,8 @@ impl Command {
                 Self::Guard { scope, key, input } => {
                     scope.len() + key.len() + super::guard_input::encoded_bytes_max(input)
                 }
-                Self::SkipSequence(_)
+                Self::SetTopicDurability { .. }
+                | Self::SkipSequence(_)
                 | Self::Park { .. }
                 | Self::DeadLetter { .. }
                 | Self::Due { .. }
@@ -104,10 +106,20 @@ pub(super) fn batch(out: &mut Vec<u8>, stamp_ms: u64, commands: &[Command]) {
 
 fn one(out: &mut Vec<u8>, command: &Command) {
     match command {
-        Command::CreateTopic { name, queues } => {
+        Command::CreateTopic {
+            name,
+            queues,
+            durability,
+        } => {
             out.push(tag::CREATE_TOPIC);
             put_bytes(out, name.as_bytes());
             put_number(out, u64::from(*queues));
+            out.push(durability.to_byte());
+        }
+        Command::SetTopicDurability { topic, durability } => {
+            out.push(tag::SET_TOPIC_DURABILITY);
+            put_number(out, u64::from(topic.0));
+            out.push(durability.to_byte());
         }
         Command::CreateConsumerGroup { name, config } => {
             out.push(tag::CREATE_CONSUMER_GROUP);

@@ -5,6 +5,7 @@
 
 mod batch;
 mod decode;
+mod durability;
 mod encode;
 mod guard_input;
 mod id;
@@ -15,11 +16,15 @@ mod recorded;
 mod tests;
 
 pub use batch::{Batch, CodecError};
+pub use durability::Durability;
 pub use id::{ConsumerGroupId, TopicId, TransactionId};
 pub use message::{NewMessage, ProducerSequence};
 pub use outcome::{Outcome, Refusal};
 pub(crate) use recorded::{RecordedCommand, RecordedMessage, Span};
-pub(crate) use {decode::group_config as decode_group_config, decode::verdict as decode_verdict};
+pub(crate) use {
+    decode::durability as decode_durability, decode::group_config as decode_group_config,
+    decode::verdict as decode_verdict,
+};
 pub(crate) use {encode::group_config as encode_group_config, encode::verdict as encode_verdict};
 
 use bytes::Bytes;
@@ -65,6 +70,15 @@ pub enum Command {
         name: String,
         /// 1 to [`TOPIC_QUEUES_MAX`].
         queues: u32,
+        /// Of sends that do not choose one.
+        durability: Durability,
+    },
+    /// Changes when sends to a topic are answered that do not choose it themselves.
+    SetTopicDurability {
+        /// The topic.
+        topic: TopicId,
+        /// From now on.
+        durability: Durability,
     },
     /// Makes a consumer group; an existing one answers with its id and stays as it is.
     CreateConsumerGroup {

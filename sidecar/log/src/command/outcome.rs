@@ -2,6 +2,8 @@
 
 use outrigger_core::{guard, half_message};
 
+#[cfg(doc)]
+use super::Durability;
 use super::{ConsumerGroupId, TopicId, TransactionId};
 
 /// What came of one command.
@@ -18,6 +20,12 @@ pub enum Outcome {
         /// Its place in the queue.
         offset: u64,
     },
+    /// The send was taken and nothing more is known: what was asked for is
+    /// [`Durability::Accepted`].
+    Accepted,
+    /// A majority has the send in memory, and nothing more is known: what was asked for is
+    /// [`Durability::Replicated`].
+    Replicated,
     /// The message is stored and becomes visible when it is due.
     Scheduled,
     /// This operation of the producer was done before; nothing was stored again.

@@ -3,7 +3,9 @@
 
 use outrigger_core::{guard, half_message, lease};
 
-use super::{ConsumerGroupConfig, ConsumerGroupId, ProducerSequence, TopicId, TransactionId};
+use super::{
+    ConsumerGroupConfig, ConsumerGroupId, Durability, ProducerSequence, TopicId, TransactionId,
+};
 
 /// Where a message's stored bytes stand in an entry's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,11 @@ pub(crate) enum RecordedCommand<'a> {
     CreateTopic {
         name: &'a str,
         queues: u32,
+        durability: Durability,
+    },
+    SetTopicDurability {
+        topic: TopicId,
+        durability: Durability,
     },
     CreateConsumerGroup {
         name: &'a str,

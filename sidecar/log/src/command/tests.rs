@@ -81,11 +81,28 @@ fn transaction() -> impl Strategy<Value = TransactionId> {
     any::<u128>().prop_map(TransactionId)
 }
 
+fn durability() -> impl Strategy<Value = Durability> {
+    use Durability::{Accepted, Replicated, Synced};
+    proptest::sample::select(vec![Accepted, Replicated, Synced])
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let replacements = || vec((any::<u32>(), bytes()), 0..4);
     let place = any::<(u32, u32, u32)>();
     prop_oneof![
-        (".*", any::<u32>()).prop_map(|(name, queues)| Command::CreateTopic { name, queues }),
+        (".*", any::<u32>(), durability()).prop_map(|(name, queues, durability)| {
+            Command::CreateTopic {
+                name,
+                queues,
+                durability,
+            }
+        }),
+        (any::<u32>(), durability()).prop_map(|(topic, durability)| {
+            Command::SetTopicDurability {
+                topic: TopicId(topic),
+                durability,
+            }
+        }),
         (".*", any::<(bool, u32)>(), vec(any::<u64>(), 0..20)).prop_map(
             |(name, (last, max_attempts), retry_delays_ms)| Command::CreateConsumerGroup {
                 name,
@@ -171,10 +188,18 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
         all.iter().map(one).collect()
     };
     match recorded.clone() {
-        RecordedCommand::CreateTopic { name, queues } => Command::CreateTopic {
+        RecordedCommand::CreateTopic {
+            name,
+            queues,
+            durability,
+        } => Command::CreateTopic {
             name: name.to_owned(),
             queues,
+            durability,
         },
+        RecordedCommand::SetTopicDurability { topic, durability } => {
+            Command::SetTopicDurability { topic, durability }
+        }
         RecordedCommand::CreateConsumerGroup { name, config } => Command::CreateConsumerGroup {
             name: name.to_owned(),
             config,

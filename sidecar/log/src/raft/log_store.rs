@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::membership;
 use super::network::APPEND_BYTES_MAX;
+use super::receipts::{Appended, Receipts};
 use super::types::{LeaderId, LogId, Proposal, TypeConfig};
 use crate::blocking::Blocking;
 use crate::wal::{self, EntryId, Flushed, Kind, NewEntry, StoredEntry, Wal};
@@ -27,16 +28,24 @@ const READ_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct LogStore {
     wal: Arc<Wal>,
     group: u32,
+    receipts: Arc<Receipts>,
     blocking: Blocking,
 }
 
 impl LogStore {
     pub(crate) fn new(wal: Arc<Wal>, group: u32, blocking: Blocking) -> Self {
+        let receipts = Arc::new(Receipts::new(wal.last(group).map(to_log_id)));
         Self {
             wal,
             group,
+            receipts,
             blocking,
         }
+    }
+
+    /// Who has received what.
+    pub(crate) fn receipts(&self) -> &Arc<Receipts> {
+        &self.receipts
     }
 
     fn next_index(&self) -> u64 {
@@ -193,14 +202,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(from_entry);
+        let mut appended = Appended::default();
+        let entries = entries.into_iter().map(|entry| {
+            appended.add(&entry);
+            from_entry(entry)
+        });
         let flushed = Box::new(move |result| callback.io_completed(result));
-        self.wal.append(self.group, entries, flushed)
+        self.wal.append(self.group, entries, flushed)?;
+        self.receipts.appended(appended);
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let after = last_log_id.as_ref().map(to_entry_id);
-        self.wal.truncate(self.group, after)
+        self.wal.truncate(self.group, after)?;
+        self.receipts.truncated(last_log_id);
+        Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

@@ -12,10 +12,12 @@ mod membership;
 mod network;
 mod node;
 mod proposer;
+mod receipts;
 mod receive;
 mod retention;
 mod runtime;
 mod serve;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod timer;

@@ -18,6 +18,7 @@ use super::log_store::{LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::Network;
 use super::proposer::Proposer;
+use super::receipts::{self, Receipts};
 use super::retention::{Retention, RetentionLimits};
 use super::timer;
 use super::timing::Timing;
@@ -25,9 +26,9 @@ use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
 use crate::blocking::Blocking;
 use crate::cluster::{ClusterOptions, Leadership, Member, Start};
-use crate::command::Command;
+use crate::command::{Command, Durability};
 use crate::floor::Floors;
-use crate::submit::{Batcher, Clock, Limits, Pending, SubmitError, WallClock};
+use crate::submit::{Aftermath, Batcher, Clock, Limits, Pending, SubmitError, WallClock};
 use crate::wal::Wal;
 
 /// The group that holds everything as long as there is one.
@@ -76,6 +77,7 @@ pub(crate) struct Node<A: Apply> {
     driven: Arc<Driven<A>>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) network: Network,
+    pub(super) receipts: Arc<Receipts>,
     pub(super) timing: Timing,
     /// Before, this node votes for nobody.
     pub(super) silent_until: Instant,
@@ -103,14 +105,16 @@ impl<A: Apply> Node<A> {
         let silence = wal.vote(GROUP).map(|_| timing.silence());
         let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
-        let network = Network::new(transport.cloned(), GROUP);
         let purged = wal.purged(GROUP).map_or(0, |purged| purged.index);
         let driven = Arc::new(Driven::new(state, purged));
+        let log_store = LogStore::new(Arc::clone(&wal), GROUP, blocking);
+        let receipts = Arc::clone(log_store.receipts());
+        let network = Network::new(transport.cloned(), GROUP, Arc::clone(&receipts));
         let raft = Raft::new(
             options.node_id,
             Arc::new(config(timing)),
             network.clone(),
-            LogStore::new(Arc::clone(&wal), GROUP, blocking),
+            log_store,
             Machine::new(Arc::clone(&driven), Arc::clone(&floors), blocking),
         )
         .await
@@ -150,6 +154,7 @@ impl<A: Apply> Node<A> {
             disk: Arc::clone(&disk),
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(receipts::follow(Arc::clone(&receipts), &raft));
         tasks.spawn(leadership::run(
             raft.clone(),
             Arc::clone(&driven),
@@ -169,6 +174,7 @@ impl<A: Apply> Node<A> {
             driven,
             leadership,
             network,
+            receipts,
             timing,
             silent_until,
             given_away: AtomicU64::new(0),
@@ -183,6 +189,15 @@ impl<A: Apply> Node<A> {
 
     pub(crate) fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
         self.batcher.submit(commands)
+    }
+
+    pub(crate) fn submit_at(
+        &self,
+        commands: Vec<Command>,
+        durability: Durability,
+        aftermath: &Arc<Aftermath>,
+    ) -> Result<Pending, SubmitError> {
+        self.batcher.submit_at(commands, durability, aftermath)
     }
 
     /// Bytes of commands that were not answered yet.

@@ -13,7 +13,7 @@ use super::types::{Completion, LeaderTerm, Proposal, TypeConfig};
 use crate::apply::Apply;
 use crate::cluster::Leadership;
 use crate::command::Outcome;
-use crate::submit::{Propose, SubmitError};
+use crate::submit::{Propose, Received, SubmitError};
 use crate::wal::Wal;
 
 /// Proposes entries to the Raft group of this node.
@@ -54,6 +54,7 @@ impl<A: Apply> Propose for Proposer<A> {
     fn propose(
         &self,
         body: Bytes,
+        received: Option<Arc<Received>>,
         done: impl FnOnce(Result<Vec<Outcome>, SubmitError>) + Send + 'static,
     ) {
         let term = match self.term() {
@@ -69,7 +70,7 @@ impl<A: Apply> Propose for Proposer<A> {
         // got it back meanwhile, the entry's stamp could be before that of another leader's.
         let sending = self
             .raft
-            .write(Proposal::new(body))
+            .write(Proposal::new(body).with_received(received))
             .with_leader(LeaderTerm::from(term))
             .responder(completion)
             .into_future();

@@ -7,13 +7,16 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Raft, ReadPolicy};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::machine::Machine;
-use super::network::{Answer, Question, decode_request, encode_answer};
+use super::network::{
+    Answer, Question, asks_for_receipt, decode_request, encode_answer, encode_receipt,
+};
 use super::node::{GROUP, Node};
 use super::receive::Receiver;
+use super::telling::Telling;
 use super::types::{NodeId, TypeConfig};
 use crate::apply::Apply;
 use crate::cluster::{Leadership, Purpose, PurposeKind};
@@ -41,7 +44,10 @@ impl<A: Apply> Node<A> {
         let raft = self.raft.clone();
         match purpose.kind {
             PurposeKind::Append => {
-                tokio::spawn(serve_appends(raft, from, frames, answers));
+                let (ask, asked) = watch::channel(0);
+                let telling = Telling::new(&self.receipts, asked);
+                let requests = requests(from, frames, ask);
+                tokio::spawn(serve_appends(raft, requests, telling, answers));
             }
             PurposeKind::Call => {
                 let silent_until = self.silent_until;
@@ -87,11 +93,21 @@ impl<A: Apply> Node<A> {
 fn requests(
     from: NodeId,
     frames: mpsc::Receiver<Bytes>,
+    ask: watch::Sender<u64>,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    futures::stream::unfold(frames, move |mut frames| async move {
+    futures::stream::unfold((frames, ask), move |(mut frames, ask)| async move {
         let frame = frames.recv().await?;
         match decode_request(&frame, from) {
-            Ok(request) => Some((request, frames)),
+            Ok(request) => {
+                let last = request.entries.last().map(|entry| entry.log_id);
+                let last = last
+                    .or(request.prev_log_id)
+                    .map_or(0, |last| last.index + 1);
+                if asks_for_receipt(&frame) {
+                    ask.send_if_modified(|asked| std::mem::replace(asked, last) != last);
+                }
+                Some((request, (frames, ask)))
+            }
             Err(error) => {
                 tracing::error!(from, %error, "entries from another node were refused");
                 None
@@ -102,15 +118,21 @@ fn requests(
 
 async fn serve_appends<A: Apply>(
     raft: Group<A>,
-    from: NodeId,
-    frames: mpsc::Receiver<Bytes>,
+    requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
+    mut telling: Telling,
     answers: mpsc::Sender<Bytes>,
 ) {
-    let results = raft.stream_append(requests(from, frames));
+    let results = raft.stream_append(requests);
     futures::pin_mut!(results);
     loop {
         let result = tokio::select! {
             result = results.next() => result,
+            received = telling.next() => {
+                if answers.send(encode_receipt(received)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             () = answers.closed() => return,
         };
         let Some(Ok(result)) = result else {

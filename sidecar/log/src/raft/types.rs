@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::impls::leader_id_std;
@@ -8,6 +9,7 @@ use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 
 use crate::cluster::Member;
 use crate::command::Outcome;
+use crate::submit::Received;
 
 /// Identifies a node of the cluster.
 pub(crate) type NodeId = u64;
@@ -54,18 +56,36 @@ impl RaftTypeConfig for TypeConfig {
 }
 
 /// The content of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Proposal {
     /// An encoded batch of commands.
     pub(crate) body: Bytes,
+    /// Who is answered when a majority has received it. No part of the content: it stays on
+    /// the node that has proposed it.
+    pub(crate) received: Option<Arc<Received>>,
 }
 
 impl Proposal {
     /// An encoded batch as the content of an entry.
     pub(crate) fn new(body: Bytes) -> Self {
-        Self { body }
+        Self {
+            body,
+            received: None,
+        }
+    }
+
+    pub(crate) fn with_received(self, received: Option<Arc<Received>>) -> Self {
+        Self { received, ..self }
     }
 }
+
+impl PartialEq for Proposal {
+    fn eq(&self, other: &Self) -> bool {
+        self.body == other.body
+    }
+}
+
+impl Eq for Proposal {}
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,9 @@ use outrigger_core::name::DEAD_LETTER_PREFIX;
 use super::StateError;
 use super::groups::GroupQueue;
 use super::machine::{Context, Machine};
-use crate::command::{ConsumerGroupConfig, ConsumerGroupId, Outcome, Refusal, StartFrom, TopicId};
+use crate::command::{
+    ConsumerGroupConfig, ConsumerGroupId, Durability, Outcome, Refusal, StartFrom, TopicId,
+};
 use crate::queue_index::{Entry, Queue};
 
 impl Machine {
@@ -145,7 +147,7 @@ impl Machine {
         let known = self.groups.get(group);
         let known = known.ok_or(Refusal::UnknownGroup(group))?;
         let name = format!("{DEAD_LETTER_PREFIX}{}", known.name);
-        self.create_topic(context, &name, 1)
+        self.create_topic(context, &name, 1, Durability::default())
     }
 
     /// The queue, when there is such a group and such a queue.

@@ -15,7 +15,7 @@ use super::topics::Topics;
 use super::transactions::Transactions;
 use super::{Limits, StateError};
 use crate::command::{
-    Batch, Outcome, ProducerSequence, RecordedCommand, RecordedMessage, Refusal, Span,
+    Batch, Durability, Outcome, ProducerSequence, RecordedCommand, RecordedMessage, Refusal, Span,
     TOPIC_QUEUES_MAX, TopicId,
 };
 use crate::derived::Store;
@@ -100,8 +100,20 @@ impl Machine {
         command: RecordedCommand<'_>,
     ) -> Result<Outcome, StateError> {
         Ok(match command {
-            RecordedCommand::CreateTopic { name, queues } => {
-                or_refused(self.create_topic(context, name, queues).map(Outcome::Topic))
+            RecordedCommand::CreateTopic {
+                name,
+                queues,
+                durability,
+            } => {
+                let created = self.create_topic(context, name, queues, durability);
+                or_refused(created.map(Outcome::Topic))
+            }
+            RecordedCommand::SetTopicDurability { topic, durability } => {
+                if self.topics.set_durability(topic, durability) {
+                    Outcome::Topic(topic)
+                } else {
+                    Outcome::Refused(Refusal::UnknownTopic(topic))
+                }
             }
             RecordedCommand::CreateConsumerGroup { name, config } => {
                 self.create_group(context, name, config)
@@ -155,6 +167,7 @@ impl Machine {
         context: &Context,
         name: &str,
         queues: u32,
+        durability: Durability,
     ) -> Result<TopicId, Refusal> {
         if let Some(id) = self.topics.named(name) {
             return Ok(id);
@@ -172,7 +185,7 @@ impl Machine {
         }
         let created = self
             .topics
-            .create(name, queues, context.stamp_ms, &self.files);
+            .create(name, queues, durability, context.stamp_ms, &self.files);
         let id = created.topic.id;
         let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
         catalog.add_topic(created);

@@ -11,12 +11,12 @@ use roaring::RoaringTreemap;
 use super::delayed::{DelayedMessage, DueKey};
 use super::groups::{ConsumerGroup, GroupQueue};
 use super::producers::Producer;
-use super::topics::{Topic, TopicRecord};
+use super::topics::{ChangingDurability, Topic, TopicRecord};
 use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, StoredMessage};
 use crate::codec::{CodecError, Reader, put_bytes, put_number, put_u32, put_u64, put_u128};
 use crate::command::{
-    ConsumerGroupId, TopicId, TransactionId, decode_group_config, decode_verdict,
-    encode_group_config, encode_verdict,
+    ConsumerGroupId, TopicId, TransactionId, decode_durability, decode_group_config,
+    decode_verdict, encode_group_config, encode_verdict,
 };
 use crate::derived::{DerivedError, Table};
 use crate::place::Place;
@@ -41,6 +41,7 @@ pub(super) fn write_topic(record: &TopicRecord) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes(&mut out, record.topic.name.as_bytes());
     put_number(&mut out, record.topic.created_at_ms);
+    out.push(record.durability.to_byte());
     put_number(&mut out, u64::from(record.rotation));
     put_number(&mut out, record.offsets.len() as u64);
     for (first, next) in &record.offsets {
@@ -54,6 +55,7 @@ pub(super) fn read_topic(id: TopicId, bytes: &[u8]) -> Read<TopicRecord> {
     whole(Table::Topic, bytes, |reader| {
         let name = reader.text("name")?.to_owned();
         let created_at_ms = reader.number("created_at_ms")?;
+        let durability = decode_durability(reader)?;
         let rotation = reader.number_u32("rotation")?;
         let queues = reader.count("queues", 2)?;
         let bounds = |_| {
@@ -67,7 +69,9 @@ pub(super) fn read_topic(id: TopicId, bytes: &[u8]) -> Read<TopicRecord> {
                 name,
                 queues: queues as u32,
                 created_at_ms,
+                durability: ChangingDurability::new(durability),
             }),
+            durability,
             rotation,
             offsets: offsets?,
         })

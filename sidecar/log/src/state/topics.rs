@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use outrigger_core::name::DEAD_LETTER_PREFIX;
 use tokio::sync::watch;
 
-use crate::command::TopicId;
+use crate::command::{Durability, TopicId};
 use crate::queue_index::{Entry, Files, IndexError, Queue};
 
 /// A topic.
@@ -20,7 +21,48 @@ pub struct Topic {
     pub queues: u32,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_at_ms: u64,
+    pub(super) durability: ChangingDurability,
 }
+
+impl Topic {
+    /// Of sends that do not choose one. It may change at any time.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability.get()
+    }
+}
+
+/// A durability that readers share with the state machine, which changes it.
+#[derive(Debug)]
+pub(super) struct ChangingDurability(AtomicU8);
+
+impl ChangingDurability {
+    pub(super) fn new(durability: Durability) -> Self {
+        Self(AtomicU8::new(durability.to_byte()))
+    }
+
+    fn get(&self) -> Durability {
+        Durability::from_byte(self.0.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    fn set(&self, durability: Durability) {
+        self.0.store(durability.to_byte(), Ordering::Relaxed);
+    }
+}
+
+impl Clone for ChangingDurability {
+    fn clone(&self) -> Self {
+        Self::new(self.get())
+    }
+}
+
+impl PartialEq for ChangingDurability {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for ChangingDurability {}
 
 /// A topic with its queues, shared between the state machine, which appends, and readers.
 #[derive(Debug)]
@@ -48,6 +90,8 @@ struct Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicRecord {
     pub(crate) topic: Arc<Topic>,
+    /// As it was when the record was taken.
+    pub(crate) durability: Durability,
     pub(crate) rotation: u32,
     /// By queue: the first offset that has not expired, and the next one.
     pub(crate) offsets: Vec<(u64, u64)>,
@@ -83,6 +127,7 @@ impl Topics {
         &mut self,
         name: &str,
         queues: u32,
+        durability: Durability,
         stamp_ms: u64,
         files: &Arc<Files>,
     ) -> Arc<TopicQueues> {
@@ -93,12 +138,24 @@ impl Topics {
                 name: name.to_owned(),
                 queues,
                 created_at_ms: stamp_ms,
+                durability: ChangingDurability::new(durability),
             }),
+            durability,
             rotation: 0,
             offsets: vec![(0, 0); queues as usize],
         };
         self.dirty.insert(id);
         self.restore(record, files)
+    }
+
+    /// False when there is no such topic.
+    pub(crate) fn set_durability(&mut self, id: TopicId, durability: Durability) -> bool {
+        let Some(slot) = self.slots.get(id.0 as usize) else {
+            return false;
+        };
+        slot.shared.topic.durability.set(durability);
+        self.dirty.insert(id);
+        true
     }
 
     /// Puts a topic in as it was. Topics come in the order of their ids.
@@ -234,6 +291,7 @@ fn is_dead_letters(slot: &Slot) -> bool {
 fn record(slot: &Slot) -> TopicRecord {
     TopicRecord {
         topic: Arc::clone(&slot.shared.topic),
+        durability: slot.shared.topic.durability(),
         rotation: slot.rotation,
         offsets: slot.shared.queues.iter().map(bounds).collect(),
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
+use super::early::{Aftermath, Received};
 use super::pending::Answer;
+use super::under_way::{Answering, UnderWay};
 use super::{Clock, Pending, SubmitError};
-use crate::command::{Batch, Command, Outcome};
+use crate::command::{Batch, Command, Durability, Outcome};
 
 /// Commands that go into one entry, at most.
 const ENTRY_COMMANDS_MAX: usize = 8_192;
@@ -33,9 +35,15 @@ pub(crate) struct Limits {
 
 /// Where entries go.
 pub(crate) trait Propose: Send + Sync + 'static {
-    /// Proposes an entry; returns at once. `done` is called when it was applied or refused, and
-    /// dropped when the node stops before.
-    fn propose(&self, body: Bytes, done: impl FnOnce(Answer) + Send + 'static);
+    /// Proposes an entry; returns at once. `received` is answered when a majority has the entry
+    /// in memory. `done` is called when it was applied or refused, and dropped when the node
+    /// stops before.
+    fn propose(
+        &self,
+        body: Bytes,
+        received: Option<Arc<Received>>,
+        done: impl FnOnce(Answer) + Send + 'static,
+    );
 
     /// Why nothing can be taken at the moment, or no new messages.
     fn refusal(&self, new_messages: bool) -> Option<SubmitError>;
@@ -45,19 +53,32 @@ pub(crate) trait Propose: Send + Sync + 'static {
 struct Submission {
     commands: Vec<Command>,
     bytes: u64,
-    answer: oneshot::Sender<Answer>,
+    answering: Answering,
+}
+
+impl Submission {
+    fn answer_early(self, durability: Durability, aftermath: &Arc<Aftermath>) -> Self {
+        let Answering::Synced(sender) = self.answering else {
+            return self;
+        };
+        let aftermath = Arc::clone(aftermath);
+        let answering = match durability {
+            Durability::Synced => Answering::Synced(sender),
+            Durability::Replicated => Answering::Replicated(sender, aftermath),
+            Durability::Accepted => {
+                // A client that went away does not need its answer.
+                let _ = sender.send(Ok(vec![Outcome::Accepted; self.commands.len()]));
+                Answering::Accepted(aftermath)
+            }
+        };
+        Self { answering, ..self }
+    }
 }
 
 #[derive(Default)]
 struct Queue {
     submissions: VecDeque<Submission>,
     closed: bool,
-}
-
-/// Those who wait for an entry that was proposed.
-struct UnderWay {
-    bytes: u64,
-    waiting: Vec<(usize, oneshot::Sender<Answer>)>,
 }
 
 /// Taken by whoever answers first.
@@ -112,6 +133,31 @@ impl<P: Propose> Batcher<P> {
 
     /// Takes commands. All commands of one call keep their order, and calls keep theirs.
     pub(crate) fn submit(self: &Arc<Self>, commands: Vec<Command>) -> Result<Pending, SubmitError> {
+        self.take(commands, |submission| submission)
+    }
+
+    /// The same, answered as soon as the commands have reached a level. Only sends can be
+    /// answered before they are synced.
+    pub(crate) fn submit_at(
+        self: &Arc<Self>,
+        commands: Vec<Command>,
+        durability: Durability,
+        aftermath: &Arc<Aftermath>,
+    ) -> Result<Pending, SubmitError> {
+        let sends = |command: &Command| matches!(command, Command::Send { .. });
+        if durability == Durability::Synced || !commands.iter().all(sends) {
+            return self.submit(commands);
+        }
+        self.take(commands, |submission| {
+            submission.answer_early(durability, aftermath)
+        })
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        commands: Vec<Command>,
+        taken: impl Fn(Submission) -> Submission,
+    ) -> Result<Pending, SubmitError> {
         if let Some(refusal) = self
             .propose
             .refusal(commands.iter().any(Command::is_message))
@@ -138,7 +184,7 @@ impl<P: Propose> Batcher<P> {
         counts.waiting.fetch_add(submissions.len(), SeqCst);
         let entries_in_flight = counts.entries_in_flight.load(SeqCst);
         let idle = queue.submissions.is_empty() && entries_in_flight == 0;
-        queue.submissions.extend(submissions);
+        queue.submissions.extend(submissions.into_iter().map(taken));
         if idle {
             // Nobody to share an entry with: the way through the batcher's task is saved.
             self.propose_next(&mut queue);
@@ -166,7 +212,7 @@ impl<P: Propose> Batcher<P> {
             submissions.push(Submission {
                 commands,
                 bytes,
-                answer,
+                answering: Answering::Synced(answer),
             });
         };
         let sizes: u64 = commands.iter().map(size).sum();
@@ -236,8 +282,8 @@ impl<P: Propose> Batcher<P> {
         for submission in left {
             let bytes = submission.bytes;
             self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
-            // A client that went away does not need its answer.
-            let _ = submission.answer.send(Err(refusal));
+            let commands = submission.commands.len();
+            submission.answering.fail(commands, refusal);
         }
     }
 
@@ -265,7 +311,7 @@ impl<P: Propose> Batcher<P> {
                 break;
             };
             bytes += next.bytes;
-            waiting.push((next.commands.len(), next.answer));
+            waiting.push((next.commands.len(), next.answering));
             if commands.is_empty() {
                 commands = next.commands;
             } else {
@@ -278,14 +324,16 @@ impl<P: Propose> Batcher<P> {
         let body = Batch::encode(self.clock.now_ms(), &commands);
         self.counts.waiting.fetch_sub(waiting.len(), SeqCst);
         self.counts.entries_in_flight.fetch_add(1, SeqCst);
-        let slot = Arc::new(Mutex::new(Some(UnderWay { bytes, waiting })));
+        let under_way = UnderWay::new(bytes, waiting);
+        let received = under_way.received();
+        let slot = Arc::new(Mutex::new(Some(under_way)));
         lock(&self.under_way).push(Arc::clone(&slot));
         let entry = InFlight {
             batcher: Arc::clone(self),
             slot,
         };
         self.propose
-            .propose(body, move |answer| entry.answer(answer));
+            .propose(body, received, move |answer| entry.answer(answer));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -294,24 +342,17 @@ impl<P: Propose> Batcher<P> {
 
     /// Answers an entry, unless that has happened already.
     fn answer(&self, slot: &Slot, answer: Answer) {
-        let Some(UnderWay { bytes, waiting }) = lock(slot).take() else {
+        let Some(under_way) = lock(slot).take() else {
             return;
         };
         // Room is made before anybody hears of it.
+        let bytes = under_way.bytes();
         self.counts.in_flight_bytes.fetch_sub(bytes, SeqCst);
         self.counts.entries_in_flight.fetch_sub(1, SeqCst);
         if self.counts.waiting.load(SeqCst) > 0 {
             self.wake.notify_one();
         }
-        match answer {
-            Ok(outcomes) => distribute(outcomes, waiting),
-            Err(error) => {
-                for (_, sender) in waiting {
-                    // A client that went away does not need its answer.
-                    let _ = sender.send(Err(error));
-                }
-            }
-        }
+        under_way.settle(answer);
     }
 }
 
@@ -340,20 +381,5 @@ impl<P: Propose> Drop for InFlight<P> {
         lock(&self.batcher.under_way).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
         self.batcher
             .answer(&self.slot, Err(SubmitError::OutcomeUnknown));
-    }
-}
-
-/// Gives every submission the outcomes of its own commands.
-fn distribute(mut outcomes: Vec<Outcome>, waiting: Vec<(usize, oneshot::Sender<Answer>)>) {
-    if let [_] = waiting.as_slice() {
-        for (_, sender) in waiting {
-            let _ = sender.send(Ok(std::mem::take(&mut outcomes)));
-        }
-        return;
-    }
-    let mut outcomes = outcomes.into_iter();
-    for (count, sender) in waiting {
-        let own = outcomes.by_ref().take(count).collect();
-        let _ = sender.send(Ok(own));
     }
 }

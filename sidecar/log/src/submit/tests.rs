@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::FutureExt;
 
+use super::early::Received;
 use super::pending::Answer;
 use super::{Batcher, Clock, Limits, Pending, Propose, SubmitError, WallClock};
 use crate::command::{Command, Outcome};
@@ -24,7 +25,12 @@ impl Proposed {
 }
 
 impl Propose for Proposed {
-    fn propose(&self, _body: Bytes, done: impl FnOnce(Answer) + Send + 'static) {
+    fn propose(
+        &self,
+        _body: Bytes,
+        _received: Option<Arc<Received>>,
+        done: impl FnOnce(Answer) + Send + 'static,
+    ) {
         self.0.lock().unwrap().push_back(Box::new(done));
     }
 

@@ -246,6 +246,7 @@ pub(crate) async fn topic(log: &Log) -> TopicId {
     let create = Command::CreateTopic {
         name: "orders".to_owned(),
         queues: 1,
+        durability: Default::default(),
     };
     match log.submit(vec![create]).unwrap().await.unwrap()[..] {
         [Outcome::Topic(topic)] => topic,

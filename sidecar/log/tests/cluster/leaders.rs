@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outrigger_log::SubmitError;
-use outrigger_log::cluster::Start;
+use outrigger_log::cluster::{Replica, Start};
 
 use crate::harness::{Cluster, bodies, eventually, is_follower_of, send, topic, write};
 
@@ -40,14 +40,15 @@ async fn three_voters_have_the_same() {
             assert_eq!(refused, SubmitError::NotLeader { leader: Some(id) });
         }
     }
-    let replicas = leader.replication();
     let applied = leader.status().applied_index;
-    assert_eq!(replicas.len(), 3);
-    assert!(
-        replicas
-            .iter()
-            .all(|replica| replica.matched_index == applied)
-    );
+    // A majority is enough to apply; the last answer may come a little later.
+    eventually("the leader knows that all nodes have everything", || {
+        let replicas = leader.replication();
+        let has_all = |replica: &Replica| replica.matched_index == applied;
+        replicas.len() == 3 && replicas.iter().all(has_all)
+    })
+    .await;
+    let replicas = leader.replication();
     assert!(
         replicas
             .iter()

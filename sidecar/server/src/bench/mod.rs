@@ -15,6 +15,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::Durability;
+
 /// Arguments of `outrigger bench`.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
@@ -30,6 +32,9 @@ pub struct Arguments {
     /// Bytes of each message's body
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     size: u32,
+    /// When plain sends are answered [default: as the topic says, which is synced]
+    #[arg(long, value_enum)]
+    durability: Option<Durability>,
     /// Print one JSON object for each scenario
     #[arg(long)]
     json: bool,

@@ -45,8 +45,12 @@ struct Load {
 
 impl Load {
     fn new(arguments: &Arguments, client: &Client) -> Self {
+        let producer = client.producer("bench");
         Self {
-            producer: client.producer("bench"),
+            producer: match arguments.durability {
+                Some(level) => producer.durability(level.into()),
+                None => producer,
+            },
             body: vec![b'x'; arguments.size as usize].into(),
             until: Instant::now() + Duration::from_secs(arguments.seconds),
         }

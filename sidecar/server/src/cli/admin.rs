@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 
 /// Which sidecar is asked.
 #[derive(Debug, Args)]
-struct Server {
+pub(super) struct Server {
     /// The sidecar's gRPC address
     #[arg(
         long,
@@ -19,84 +19,10 @@ struct Server {
 }
 
 impl Server {
-    async fn connect(&self) -> anyhow::Result<AdminClient<Channel>> {
+    pub(super) async fn connect(&self) -> anyhow::Result<AdminClient<Channel>> {
         AdminClient::connect(self.server.clone())
             .await
             .with_context(|| format!("no sidecar can be reached at {}", self.server))
-    }
-}
-
-/// Arguments of `outrigger topics`.
-#[derive(Debug, Args)]
-pub(super) struct Topics {
-    #[command(flatten)]
-    server: Server,
-    #[command(subcommand)]
-    command: TopicsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum TopicsCommand {
-    /// All topics and how many messages their queues hold
-    List,
-    /// Create a topic
-    Create {
-        topic: String,
-        /// 1 to 1,024 [default: the sidecar's default_queues]
-        #[arg(long, default_value_t = 0)]
-        queues: u32,
-    },
-    /// One topic, queue by queue
-    Show { topic: String },
-}
-
-pub(super) async fn topics(arguments: Topics) -> anyhow::Result<()> {
-    let mut admin = arguments.server.connect().await?;
-    match arguments.command {
-        TopicsCommand::List => {
-            let answer = told(admin.list_topics(v1::ListTopicsRequest {}).await)?;
-            for topic in answer.topics {
-                let messages: u64 = topic
-                    .queues
-                    .iter()
-                    .map(|queue| queue.next_offset - queue.first_offset)
-                    .sum();
-                line(format_args!(
-                    "{}\t{} queues\t{messages} messages",
-                    topic.topic,
-                    topic.queues.len()
-                ));
-            }
-        }
-        TopicsCommand::Create { topic, queues } => {
-            show_topic(&told(
-                admin
-                    .create_topic(v1::CreateTopicRequest { topic, queues })
-                    .await,
-            )?);
-        }
-        TopicsCommand::Show { topic } => {
-            show_topic(&told(
-                admin
-                    .describe_topic(v1::DescribeTopicRequest { topic })
-                    .await,
-            )?);
-        }
-    }
-    Ok(())
-}
-
-fn show_topic(topic: &v1::Topic) {
-    line(format_args!("{}", topic.topic));
-    for queue in &topic.queues {
-        let v1::Queue {
-            queue,
-            first_offset,
-            next_offset,
-        } = queue;
-        line(format_args!(
-            "  queue {queue}\toffsets {first_offset} to {next_offset}"
-        ));
     }
 }
 
@@ -350,7 +276,7 @@ pub(super) async fn health(arguments: Health) -> anyhow::Result<()> {
 }
 
 /// The sidecar's own words, without the wrapping of the transport.
-fn told<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<T> {
+pub(super) fn told<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<T> {
     match answer {
         Ok(response) => Ok(response.into_inner()),
         Err(status) => anyhow::bail!("{} ({:?})", status.message(), status.code()),
@@ -358,6 +284,6 @@ fn told<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<
 }
 
 #[expect(clippy::print_stdout, reason = "a command line answers its user")]
-fn line(text: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: std::fmt::Arguments<'_>) {
     println!("{text}");
 }

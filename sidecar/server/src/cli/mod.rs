@@ -6,6 +6,7 @@ mod migrate;
 mod node;
 mod serve;
 mod sidecar;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -34,8 +35,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Measure a sidecar.
     Bench(bench::Arguments),
-    /// List, create and show topics.
-    Topics(admin::Topics),
+    /// List, create, change and show topics.
+    Topics(topics::Topics),
     /// List, create and show consumer groups.
     Groups(admin::Groups),
     /// List, show, decide and resume transactions.
@@ -55,7 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Sidecar(arguments) => sidecar::run(arguments),
         Command::Migrate(arguments) => in_runtime(migrate::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),
-        Command::Topics(arguments) => in_runtime(admin::topics(arguments)),
+        Command::Topics(arguments) => in_runtime(topics::topics(arguments)),
         Command::Groups(arguments) => in_runtime(admin::groups(arguments)),
         Command::Transactions(arguments) => in_runtime(admin::transactions(arguments)),
         Command::Cluster(arguments) => in_runtime(cluster::run(arguments)),

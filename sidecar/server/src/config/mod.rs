@@ -7,6 +7,7 @@
 mod address;
 mod cluster;
 mod database;
+mod durability;
 mod overrides;
 mod sidecar;
 
@@ -23,6 +24,7 @@ pub use self::{
     address::Address,
     cluster::{ClusterConfig, HostPort, Peers, node_address},
     database::{DatabaseKind, DatabaseUrl},
+    durability::Durability,
     overrides::{ClusterOverrides, Overrides, SidecarOverrides},
     sidecar::SidecarConfig,
 };
@@ -72,6 +74,8 @@ pub struct Config {
     pub auto_create: bool,
     /// Queues of a topic that was created without a number.
     pub default_queues: u32,
+    /// When sends to such a topic are answered that do not choose it themselves.
+    pub default_durability: Durability,
     /// How long a shutdown waits for calls and deliveries under way, in milliseconds.
     pub drain_ms: u64,
     /// The log store.
@@ -100,6 +104,7 @@ impl Default for Config {
             http: Address::loopback(7072),
             auto_create: true,
             default_queues: limits::QUEUES_COUNT_DEFAULT,
+            default_durability: Durability::Synced,
             drain_ms: 10_000,
             log: LogConfig::default(),
             limits: LimitsConfig::default(),

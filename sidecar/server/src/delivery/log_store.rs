@@ -30,7 +30,12 @@ pub(super) struct LogStore {
 impl LogStore {
     pub(super) fn new(log: Log, options: &Options) -> Self {
         Self {
-            topics: Topics::new(log.clone(), options.auto_create, options.queues_default),
+            topics: Topics::new(
+                log.clone(),
+                options.auto_create,
+                options.queues_default,
+                options.durability_default,
+            ),
             log,
             auto_create: options.auto_create,
             group_default: ConsumerGroupConfig {

@@ -33,6 +33,7 @@ pub(crate) use routing::{AskedExtend, AskedNack, Settle};
 pub(crate) use session::{Asked, Subscribed, too_many_credits};
 
 use outrigger_core::limits;
+use outrigger_log::Durability;
 
 /// How messages are delivered.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Options {
     pub auto_create: bool,
     /// Queues of a topic that is made so.
     pub queues_default: u32,
+    /// When sends to such a topic are answered that do not choose it themselves.
+    pub durability_default: Durability,
     /// Deliveries before a dead letter, of a consumer group that is made so.
     pub max_attempts: u32,
     /// Waits before the second, third, ... delivery, of a consumer group that is made so.
@@ -75,6 +78,7 @@ impl Default for Options {
         Self {
             auto_create: true,
             queues_default: limits::QUEUES_COUNT_DEFAULT,
+            durability_default: Durability::Synced,
             max_attempts: limits::ATTEMPTS_COUNT_DEFAULT,
             retry_delays_ms: limits::RETRY_DELAYS_MS_DEFAULT.into(),
             invisible_ms: limits::LEASE_MS_DEFAULT,

@@ -10,7 +10,9 @@ use outrigger_proto::stored::{self, admin_server::Admin};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{groups::Groups, refusal, status::Failure, topics, topics::Topics, transaction};
+use super::{
+    durability, groups::Groups, refusal, status::Failure, topics, topics::Topics, transaction,
+};
 use crate::{check_back::LastChecks, delivery, http::Readiness};
 
 /// The gRPC service; cheap to clone.
@@ -58,6 +60,7 @@ impl AdminService {
             topic: topic.name.clone(),
             queues,
             created_at_ms: topic.created_at_ms,
+            durability: durability::to_wire(topic.durability()).into(),
         }
     }
 
@@ -302,8 +305,24 @@ impl Admin for AdminService {
         &self,
         request: Request<stored::CreateTopicRequest>,
     ) -> Result<Response<stored::Topic>, Status> {
-        let stored::CreateTopicRequest { topic, queues } = request.into_inner();
-        self.topics.create(&topic, queues).await?;
+        let stored::CreateTopicRequest {
+            topic,
+            queues,
+            durability,
+        } = request.into_inner();
+        let durability = durability::chosen(durability)?;
+        self.topics.create(&topic, queues, durability).await?;
+        Ok(Response::new(self.topic_named(&topic)?))
+    }
+
+    async fn update_topic(
+        &self,
+        request: Request<stored::UpdateTopicRequest>,
+    ) -> Result<Response<stored::Topic>, Status> {
+        let stored::UpdateTopicRequest { topic, durability } = request.into_inner();
+        if let Some(durability) = durability::chosen(durability)? {
+            self.topics.set_durability(&topic, durability).await?;
+        }
         Ok(Response::new(self.topic_named(&topic)?))
     }
 

@@ -2,10 +2,12 @@
 
 mod admin;
 mod consumer;
+mod durability;
 mod ending;
 mod groups;
 mod guard;
 mod message;
+mod numbering;
 mod operation;
 mod outcome;
 mod producer;

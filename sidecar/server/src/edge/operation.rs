@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_core::{limits::BATCH_COUNT_MAX, name};
 use outrigger_log::{
-    Log,
-    command::{Command, NewMessage, ProducerSequence, TopicId},
+    Durability, Log, Topic,
+    command::{Command, NewMessage, ProducerSequence},
 };
 use outrigger_proto::stored::{self, operation::Kind};
 
 use super::{
-    message,
+    durability, message,
     status::Failure,
     topics::Topics,
     transaction::{self, Fingerprint},
@@ -49,16 +49,17 @@ impl Operations {
         }
     }
 
-    /// The command for one operation, whose topics are made on the way where allowed.
+    /// What one operation comes to, whose topics are made on the way where allowed.
     pub(crate) async fn command_creating_topics(
         &self,
         kind: &Kind,
+        durability: i32,
         sequence: Option<ProducerSequence>,
         known: &mut KnownTopic,
-    ) -> Result<Command, Failure> {
+    ) -> Result<Translated, Failure> {
         loop {
-            match self.command(kind, sequence, known) {
-                Ok(command) => return Ok(command),
+            match self.command(kind, durability, sequence, known) {
+                Ok(translated) => return Ok(translated),
                 Err(Obstacle::Failure(failure)) => return Err(failure),
                 Err(Obstacle::NoTopic(topic)) => {
                     self.topics.ensure(&topic).await?;
@@ -67,22 +68,41 @@ impl Operations {
         }
     }
 
-    /// The command for one operation.
+    /// What one operation comes to; `durability` is what it asks for.
     pub(crate) fn command(
         &self,
         kind: &Kind,
+        durability: i32,
         sequence: Option<ProducerSequence>,
         known: &mut KnownTopic,
-    ) -> Result<Command, Obstacle> {
+    ) -> Result<Translated, Obstacle> {
+        let synced = |command| Translated {
+            command,
+            durability: Durability::Synced,
+        };
         match kind {
-            Kind::Send(encoded) => self.send(encoded.clone(), sequence, known),
-            Kind::Prepare(request) => self.prepare(request, known),
-            Kind::Resolve(request) => Ok(transaction::resolve(
-                &self.log,
-                transaction::id(&request.transaction_id)?,
-                transaction::verdict(request.verdict)?,
-                request.payload.as_ref(),
-            )?),
+            Kind::Send(encoded) => {
+                let chosen = durability::chosen(durability)?;
+                let (command, of_topic) = self.send(encoded.clone(), sequence, known)?;
+                Ok(Translated {
+                    command,
+                    durability: chosen.unwrap_or(of_topic),
+                })
+            }
+            Kind::Prepare(request) => {
+                durability::only_synced(durability)?;
+                self.prepare(request, known).map(synced)
+            }
+            Kind::Resolve(request) => {
+                durability::only_synced(durability)?;
+                let resolve = transaction::resolve(
+                    &self.log,
+                    transaction::id(&request.transaction_id)?,
+                    transaction::verdict(request.verdict)?,
+                    request.payload.as_ref(),
+                );
+                Ok(synced(resolve?))
+            }
         }
     }
 
@@ -91,8 +111,8 @@ impl Operations {
         encoded: Bytes,
         sequence: Option<ProducerSequence>,
         known: &mut KnownTopic,
-    ) -> Result<Command, Obstacle> {
-        let message = self.message(encoded, known)?.0;
+    ) -> Result<(Command, Durability), Obstacle> {
+        let Checked { message, topic, .. } = self.message(encoded, known)?;
         if message.from_fence {
             return Err(Failure::invalid(
                 "ILLEGAL_BODY_SOURCE",
@@ -102,7 +122,7 @@ impl Operations {
             )
             .into());
         }
-        Ok(Command::Send { message, sequence })
+        Ok((Command::Send { message, sequence }, topic.durability()))
     }
 
     fn prepare(
@@ -120,9 +140,9 @@ impl Operations {
         let mut fingerprint = Fingerprint::new(&request.producer_group);
         let mut messages = Vec::with_capacity(count);
         for encoded in &request.messages {
-            let (message, unordered) = self.message(encoded.clone(), known)?;
-            fingerprint.add(encoded, unordered);
-            messages.push(message);
+            let checked = self.message(encoded.clone(), known)?;
+            fingerprint.add(encoded, checked.unordered);
+            messages.push(checked.message);
         }
         let fingerprint = fingerprint.finish();
         Ok(Command::Prepare {
@@ -133,41 +153,55 @@ impl Operations {
         })
     }
 
-    /// The message, and whether its properties have an order.
-    fn message(
-        &self,
-        encoded: Bytes,
-        known: &mut KnownTopic,
-    ) -> Result<(NewMessage, bool), Obstacle> {
+    fn message(&self, encoded: Bytes, known: &mut KnownTopic) -> Result<Checked, Obstacle> {
         let inspected = message::inspect(encoded, &self.limits, clock::now_ms())?;
         let topic = known.find(inspected.topic(), &self.topics)?;
         let message = NewMessage {
-            topic,
+            topic: topic.id,
             key_hash: inspected.key_hash,
             tag_hash: inspected.tag_hash,
             deliver_at_ms: inspected.deliver_at_ms,
             from_fence: inspected.from_fence,
             stored: inspected.stored,
         };
-        Ok((message, inspected.unordered))
+        Ok(Checked {
+            message,
+            topic,
+            unordered: inspected.unordered,
+        })
     }
+}
+
+/// A message that passed every check.
+struct Checked {
+    message: NewMessage,
+    topic: Arc<Topic>,
+    /// Its properties have no order in the wire format.
+    unordered: bool,
+}
+
+/// What an operation comes to.
+pub(crate) struct Translated {
+    pub(crate) command: Command,
+    /// The level at which it is answered: its own, or else its topic's.
+    pub(crate) durability: Durability,
 }
 
 /// The last topic that was looked up; batches mostly go to one.
 #[derive(Default)]
-pub(crate) struct KnownTopic(Option<(String, TopicId)>);
+pub(crate) struct KnownTopic(Option<Arc<Topic>>);
 
 impl KnownTopic {
-    fn find(&mut self, name: &str, topics: &Topics) -> Result<TopicId, Obstacle> {
-        if let Some((known, id)) = &self.0
-            && known == name
+    fn find(&mut self, name: &str, topics: &Topics) -> Result<Arc<Topic>, Obstacle> {
+        if let Some(known) = &self.0
+            && known.name == name
         {
-            return Ok(*id);
+            return Ok(Arc::clone(known));
         }
-        let id = topics
+        let topic = topics
             .find(name)
             .ok_or_else(|| Obstacle::NoTopic(name.to_owned()))?;
-        self.0 = Some((name.to_owned(), id));
-        Ok(id)
+        self.0 = Some(Arc::clone(&topic));
+        Ok(topic)
     }
 }

@@ -1,9 +1,9 @@
 //! What the log answered, as the protocol says it.
 
-use outrigger_log::command::Outcome;
+use outrigger_log::{Durability, command::Outcome};
 use outrigger_proto::stored::{self, outcome::Kind};
 
-use super::{refusal, status::Failure};
+use super::{durability, refusal, status::Failure};
 
 /// The answer to one operation of a batch.
 pub(crate) fn message(outcome: Outcome) -> stored::Outcome {
@@ -32,17 +32,24 @@ pub(crate) fn failure(failure: Failure) -> stored::Outcome {
 
 /// Where a plain message was stored, if that is what the log answered.
 pub(crate) fn receipt(outcome: &Outcome) -> Option<stored::SendReceipt> {
+    let reached = |durability| stored::SendReceipt {
+        durability: durability::to_wire(durability).into(),
+        ..Default::default()
+    };
+    let synced = reached(Durability::Synced);
     match *outcome {
         Outcome::Sent { queue, offset } => Some(stored::SendReceipt {
             queue,
             offset,
-            duplicate: false,
+            ..synced
         }),
-        Outcome::Scheduled => Some(stored::SendReceipt::default()),
+        Outcome::Scheduled => Some(synced),
         Outcome::Duplicate => Some(stored::SendReceipt {
             duplicate: true,
-            ..Default::default()
+            ..synced
         }),
+        Outcome::Replicated => Some(reached(Durability::Replicated)),
+        Outcome::Accepted => Some(reached(Durability::Accepted)),
         _ => None,
     }
 }

@@ -9,11 +9,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Ending,
-    operation::{KnownTopic, Operations},
+    operation::{KnownTopic, Operations, Translated},
     publish, refusal,
     topics::Topics,
 };
 use crate::{check_back::CallbackHub, config::LimitsConfig};
+
+/// Half-messages and verdicts by unary calls cannot even ask for another durability.
+const UNSPECIFIED: i32 = stored::Durability::Unspecified as i32;
 
 /// The gRPC service; cheap to clone.
 #[derive(Clone)]
@@ -41,12 +44,21 @@ impl ProducerService {
         }
     }
 
-    async fn run(&self, operation: stored::operation::Kind) -> Result<Outcome, Status> {
-        let command = self
+    async fn run(
+        &self,
+        operation: stored::operation::Kind,
+        durability: i32,
+    ) -> Result<Outcome, Status> {
+        let known = &mut KnownTopic::default();
+        let translated = self
             .operations
-            .command_creating_topics(&operation, None, &mut KnownTopic::default())
+            .command_creating_topics(&operation, durability, None, known)
             .await?;
-        Ok(refusal::run(&self.log, command).await?)
+        let Translated {
+            command,
+            durability,
+        } = translated;
+        Ok(refusal::run_at(&self.log, command, durability).await?)
     }
 }
 
@@ -59,7 +71,10 @@ impl Producer for ProducerService {
         request: Request<stored::PrepareRequest>,
     ) -> Result<Response<stored::PrepareResponse>, Status> {
         match self
-            .run(stored::operation::Kind::Prepare(request.into_inner()))
+            .run(
+                stored::operation::Kind::Prepare(request.into_inner()),
+                UNSPECIFIED,
+            )
             .await?
         {
             Outcome::Prepared { repeated } => Ok(Response::new(stored::PrepareResponse {
@@ -74,7 +89,10 @@ impl Producer for ProducerService {
         request: Request<stored::ResolveRequest>,
     ) -> Result<Response<stored::ResolveResponse>, Status> {
         match self
-            .run(stored::operation::Kind::Resolve(request.into_inner()))
+            .run(
+                stored::operation::Kind::Resolve(request.into_inner()),
+                UNSPECIFIED,
+            )
             .await?
         {
             Outcome::Resolved { repeated } => Ok(Response::new(stored::ResolveResponse {
@@ -88,8 +106,12 @@ impl Producer for ProducerService {
         &self,
         request: Request<stored::SendRequest>,
     ) -> Result<Response<stored::SendResponse>, Status> {
+        let stored::SendRequest {
+            message,
+            durability,
+        } = request.into_inner();
         let outcome = self
-            .run(stored::operation::Kind::Send(request.into_inner().message))
+            .run(stored::operation::Kind::Send(message), durability)
             .await?;
         match super::outcome::receipt(&outcome) {
             Some(receipt) => Ok(Response::new(stored::SendResponse {

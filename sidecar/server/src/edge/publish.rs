@@ -1,12 +1,12 @@
 //! One Publish stream: batches are translated and submitted in the order of their
 //! arrival, and answered in that order while later ones are already being written.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use outrigger_core::limits::BATCH_COUNT_MAX;
 use outrigger_log::{
-    Log, Pending,
+    Durability, Log, Pending,
     command::{Command, Outcome, ProducerSequence, Refusal},
 };
 use outrigger_proto::stored;
@@ -15,10 +15,12 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     Ending,
-    operation::{KnownTopic, Obstacle, Operations},
+    numbering::{Numbering, Probe},
+    operation::{KnownTopic, Obstacle, Operations, Translated},
     outcome,
     status::Failure,
 };
+use crate::clock;
 
 /// Batches of one stream that wait for the disk while the next one is read.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
@@ -36,6 +38,7 @@ pub(crate) fn run(
     let (batches, submitted) = mpsc::channel(BATCHES_IN_FLIGHT_MAX);
     let in_flight_bytes_high = log.in_flight_bytes_max() / 2;
     let reader = Reader {
+        numbering: Arc::new(Numbering::new(log.aftermath())),
         log,
         operations,
         producer: None,
@@ -56,6 +59,8 @@ pub(crate) fn run(
 struct Batch {
     slots: Vec<Slot>,
     pending: Pending,
+    /// It has numbered sends.
+    numbered: Option<(Arc<Numbering>, Probe)>,
 }
 
 /// Where the answer to one operation comes from.
@@ -70,7 +75,11 @@ enum Slot {
 
 impl Batch {
     async fn answer(self) -> Result<stored::PublishResponse, Status> {
-        let mut from_log = self.pending.await.map_err(Failure::from)?.into_iter();
+        let outcomes = self.pending.await.map_err(Failure::from)?;
+        if let Some((numbering, probe)) = self.numbered {
+            numbering.applied(probe, &outcomes);
+        }
+        let mut from_log = outcomes.into_iter();
         let mut outcomes = Vec::with_capacity(self.slots.len());
         for slot in self.slots {
             outcomes.push(match slot {
@@ -103,6 +112,7 @@ struct Reader {
     log: Log,
     operations: Operations,
     producer: Option<(u128, u32)>,
+    numbering: Arc<Numbering>,
     in_flight_bytes_high: u64,
 }
 
@@ -152,19 +162,39 @@ impl Reader {
             sequence: request.first_sequence,
             slots: Vec::with_capacity(count),
             commands: Vec::with_capacity(count),
+            durability: Durability::Accepted,
+            numbered: false,
         };
         let mut known = KnownTopic::default();
         for operation in request.operations {
             self.translate(operation, &mut known, &mut translation)
                 .await?;
         }
-        let Translation {
-            slots, commands, ..
-        } = translation;
         self.wait_for_room().await;
+        self.submit(translation)
+    }
+
+    fn submit(&self, translation: Translation) -> Result<Batch, Failure> {
+        let Translation {
+            slots,
+            commands,
+            mut durability,
+            numbered,
+            ..
+        } = translation;
+        let numbered = numbered.then(|| {
+            let now_ms = clock::now_ms();
+            if !self.numbering.is_known(now_ms) {
+                durability = Durability::Synced;
+            }
+            let probe = self.numbering.submitting(now_ms);
+            (Arc::clone(&self.numbering), probe)
+        });
+        let aftermath = self.numbering.aftermath();
         Ok(Batch {
             slots,
-            pending: self.log.submit(commands)?,
+            pending: self.log.submit_at(commands, durability, aftermath)?,
+            numbered,
         })
     }
 
@@ -196,16 +226,17 @@ impl Reader {
             stored::operation::Kind::Send(_) => translation.next_sequence(self.producer),
             stored::operation::Kind::Prepare(_) | stored::operation::Kind::Resolve(_) => None,
         };
-        match self.operations.command(&kind, sequence, known) {
-            Ok(command) => translation.command(command),
+        let durability = operation.durability;
+        match self.operations.command(&kind, durability, sequence, known) {
+            Ok(translated) => translation.command(translated),
             Err(Obstacle::Failure(failure)) => translation.refused(failure, sequence),
             Err(Obstacle::NoTopic(_)) => {
                 match self
                     .operations
-                    .command_creating_topics(&kind, sequence, known)
+                    .command_creating_topics(&kind, durability, sequence, known)
                     .await
                 {
-                    Ok(command) => translation.command(command),
+                    Ok(translated) => translation.command(translated),
                     // No fault of the operation: the client repeats it with all that follows.
                     Err(failure) if failure.code == Code::Unavailable => return Err(failure),
                     Err(failure) => translation.refused(failure, sequence),
@@ -221,11 +252,15 @@ struct Translation {
     sequence: u64,
     slots: Vec<Slot>,
     commands: Vec<Command>,
+    /// The highest level that one of the operations is answered at.
+    durability: Durability,
+    numbered: bool,
 }
 
 impl Translation {
     fn next_sequence(&mut self, producer: Option<(u128, u32)>) -> Option<ProducerSequence> {
         let (producer, epoch) = producer?;
+        self.numbered = true;
         let sequence = self.sequence;
         self.sequence = self.sequence.saturating_add(1);
         Some(ProducerSequence {
@@ -235,9 +270,10 @@ impl Translation {
         })
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, translated: Translated) {
         self.slots.push(Slot::Log);
-        self.commands.push(command);
+        self.commands.push(translated.command);
+        self.durability = self.durability.max(translated.durability);
     }
 
     /// The log counts a refused operation as well; otherwise the next one would look as
@@ -246,6 +282,8 @@ impl Translation {
         match sequence {
             None => self.slots.push(Slot::Refused(failure)),
             Some(sequence) => {
+                // What the log says to a skipped number is a part of the answer.
+                self.durability = Durability::Synced;
                 self.slots.push(Slot::Skipped(failure));
                 self.commands.push(Command::SkipSequence(sequence));
             }

@@ -2,7 +2,7 @@
 
 use outrigger_core::half_message::Verdict;
 use outrigger_log::{
-    Log, SubmitError,
+    Durability, Log, SubmitError,
     command::{Command, Outcome, Refusal, TransactionId},
 };
 use tonic::Code;
@@ -136,7 +136,17 @@ fn kind(refusal: &Refusal) -> (Code, &'static str) {
 
 /// Submits one command and waits for what came of it.
 pub(crate) async fn run(log: &Log, command: Command) -> Result<Outcome, Failure> {
-    let mut outcomes = log.submit(vec![command])?.await?;
+    run_at(log, command, Durability::Synced).await
+}
+
+/// The same, waiting only until the command has reached a level.
+pub(crate) async fn run_at(
+    log: &Log,
+    command: Command,
+    durability: Durability,
+) -> Result<Outcome, Failure> {
+    let submitted = log.submit_at(vec![command], durability, log.aftermath());
+    let mut outcomes = submitted?.await?;
     match outcomes.pop() {
         Some(Outcome::Refused(refusal)) => Err(refusal.into()),
         Some(outcome) => Ok(outcome),

@@ -1,8 +1,10 @@
 //! From a topic's name to the number that the log knows it by.
 
+use std::sync::Arc;
+
 use outrigger_core::name;
 use outrigger_log::{
-    Log,
+    Durability, Log, Topic,
     command::{Command, Outcome, TopicId},
 };
 use tonic::Code;
@@ -15,36 +17,48 @@ pub(crate) struct Topics {
     log: Log,
     auto_create: bool,
     default_queues: u32,
+    default_durability: Durability,
 }
 
 impl Topics {
-    pub(crate) fn new(log: Log, auto_create: bool, default_queues: u32) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        auto_create: bool,
+        default_queues: u32,
+        default_durability: Durability,
+    ) -> Self {
         Self {
             log,
             auto_create,
             default_queues,
+            default_durability,
         }
     }
 
-    /// The number of a topic that exists.
-    pub(crate) fn find(&self, name: &str) -> Option<TopicId> {
-        self.log.topic(name).map(|topic| topic.id)
+    /// A topic that exists.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.log.topic(name)
     }
 
     /// The number of a topic, which is made now when that is allowed.
     pub(crate) async fn ensure(&self, name: &str) -> Result<TopicId, Failure> {
-        if let Some(id) = self.find(name) {
-            return Ok(id);
+        if let Some(topic) = self.find(name) {
+            return Ok(topic.id);
         }
         check(name)?;
         if !self.auto_create {
             return Err(unknown(name));
         }
-        self.create(name, 0).await
+        self.create(name, 0, None).await
     }
 
     /// Makes a topic; 0 queues means the default number.
-    pub(crate) async fn create(&self, name: &str, queues: u32) -> Result<TopicId, Failure> {
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        queues: u32,
+        durability: Option<Durability>,
+    ) -> Result<TopicId, Failure> {
         const QUEUES_MAX: u32 = 1_024;
         check(name)?;
         let queues = if queues == 0 {
@@ -63,9 +77,28 @@ impl Topics {
         let command = Command::CreateTopic {
             name: name.to_owned(),
             queues,
+            durability: durability.unwrap_or(self.default_durability),
         };
         match refusal::run(&self.log, command).await? {
             Outcome::Topic(id) => Ok(id),
+            other => Err(refusal::unexpected(Some(&other))),
+        }
+    }
+
+    /// Changes when sends to a topic are answered that do not choose it themselves.
+    pub(crate) async fn set_durability(
+        &self,
+        name: &str,
+        durability: Durability,
+    ) -> Result<(), Failure> {
+        check(name)?;
+        let topic = self.find(name).ok_or_else(|| unknown(name))?;
+        let command = Command::SetTopicDurability {
+            topic: topic.id,
+            durability,
+        };
+        match refusal::run(&self.log, command).await? {
+            Outcome::Topic(_) => Ok(()),
             other => Err(refusal::unexpected(Some(&other))),
         }
     }

@@ -42,6 +42,7 @@ impl Method {
     /// | guards: Acquire, Extend, Complete, Release | yes | by token; a Release that is repeated may be answered "not held", as it is then |
     /// | guards: Increment | no | it counts |
     /// | CreateTopic, CreateConsumerGroup | yes | what exists stays as it is |
+    /// | UpdateTopic | yes | what it sets is set |
     /// | lists, descriptions, Health, Waiting | yes | they only read |
     /// | DecideTransaction, ResumeTransaction | no | the second one is refused, as if the first one had failed |
     /// | Add, Remove, Replace, Transfer | no | an operator looks first |
@@ -60,6 +61,7 @@ impl Method {
             | "/outrigger.v1.Guard/Complete"
             | "/outrigger.v1.Guard/Release"
             | "/outrigger.v1.Admin/CreateTopic"
+            | "/outrigger.v1.Admin/UpdateTopic"
             | "/outrigger.v1.Admin/ListTopics"
             | "/outrigger.v1.Admin/DescribeTopic"
             | "/outrigger.v1.Admin/CreateConsumerGroup"

@@ -41,7 +41,12 @@ impl Tenure {
         let limits = Arc::new(config.limits.clone());
         let (ending, ended) = Ending::new();
         let (stopping, stopped) = watch::channel(false);
-        let topics = Topics::new(log.clone(), config.auto_create, config.default_queues);
+        let topics = Topics::new(
+            log.clone(),
+            config.auto_create,
+            config.default_queues,
+            config.default_durability.into(),
+        );
         let groups = Groups::new(log.clone(), config.delivery.clone());
         let check_back = check_back::start(log.clone(), options::check_back(config), stopped)?;
         let guards = guards::Guards::new(log.clone(), options::guards(config)?)?;

@@ -19,6 +19,10 @@ const APPEND: u8 = 1;
 const APPENDED: u8 = 2;
 const CONFLICT: u8 = 3;
 const HIGHER_VOTE: u8 = 4;
+/// As [`APPEND`], and asks for [`RECEIVED`].
+const APPEND_ASKING: u8 = 5;
+/// No answer to a request: the node has everything up to an entry in memory.
+const RECEIVED: u8 = 6;
 
 /// The least that an entry takes: what it is, its term, the length of its body.
 const ENTRY_BYTES_MIN: usize = 3;
@@ -29,13 +33,16 @@ const REQUEST_OVERHEAD_BYTES: usize = 96;
 
 /// Entries follow each other, so only the index of the first one is written, as that of the
 /// entry before it.
-pub(super) fn encode_request(request: &Request) -> Bytes {
+///
+/// With `asking` the other node tells as well when it has received them, before it has synced
+/// them.
+pub(super) fn encode_request(request: &Request, asking: bool) -> Bytes {
     let bodies = request.entries.iter().map(|entry| match &entry.payload {
         EntryPayload::Normal(proposal) => proposal.body.len() + ENTRY_OVERHEAD_BYTES,
         EntryPayload::Blank | EntryPayload::Membership(_) => ENTRY_OVERHEAD_BYTES,
     });
     let mut out = Vec::with_capacity(bodies.sum::<usize>() + REQUEST_OVERHEAD_BYTES);
-    out.extend(begin(APPEND));
+    out.extend(begin(if asking { APPEND_ASKING } else { APPEND }));
     put_vote(&mut out, &request.vote);
     put_log_id(&mut out, request.prev_log_id);
     put_log_id(&mut out, request.leader_commit);
@@ -65,7 +72,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
 pub(in crate::raft) fn decode_request(frame: &Bytes, from: NodeId) -> Result<Request, FrameError> {
     let mut reader = Reader::new(frame);
     let found = kind(&mut reader)?;
-    if found != APPEND {
+    if !matches!(found, APPEND | APPEND_ASKING) {
         return Err(unknown("request", found));
     }
     let vote = vote(&mut reader)?;
@@ -122,6 +129,28 @@ fn entry(
         log_id: LogId::new_term_index(term, index),
         payload,
     })
+}
+
+/// Whether a request asks to be told when it is received.
+pub(in crate::raft) fn asks_for_receipt(frame: &Bytes) -> bool {
+    kind(&mut Reader::new(frame)).is_ok_and(|kind| kind == APPEND_ASKING)
+}
+
+pub(in crate::raft) fn encode_receipt(upto: LogId) -> Bytes {
+    let mut out = begin(RECEIVED);
+    put_log_id(&mut out, Some(upto));
+    out.into()
+}
+
+/// Up to where the other node has received everything; `None` when the frame is an answer.
+pub(super) fn decode_receipt(frame: &Bytes) -> Result<Option<LogId>, FrameError> {
+    let mut reader = Reader::new(frame);
+    if kind(&mut reader)? != RECEIVED {
+        return Ok(None);
+    }
+    let upto = log_id(&mut reader)?;
+    reader.finish()?;
+    Ok(upto)
 }
 
 /// What was asked is known to who asked, so success says nothing else.

@@ -22,7 +22,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Vote};
 
-pub(super) use append::{decode_request, encode_answer};
+pub(super) use append::{asks_for_receipt, decode_request, encode_answer, encode_receipt};
 pub(super) use call::{Answer, Question};
 use floor::{CHUNK_BYTES, decode_installed, encode_chunk};
 pub(super) use floor::{FloorBegin, decode_chunk, encode_installed};
@@ -30,6 +30,7 @@ pub(crate) use frame::{APPEND_BYTES_MAX, FRAME_BYTES_MAX};
 use session::{AppendStream, Session};
 
 use super::floor::Snapshot;
+use super::receipts::Receipts;
 use super::types::{LeaderId, NodeId, TypeConfig};
 use crate::cluster::{Exchange, Member, Purpose, PurposeKind, Transport};
 use crate::floor::FloorFile;
@@ -49,11 +50,20 @@ pub(crate) struct Network {
     /// `None` when this node is alone.
     transport: Option<Arc<dyn Transport>>,
     group: u32,
+    receipts: Arc<Receipts>,
 }
 
 impl Network {
-    pub(crate) fn new(transport: Option<Arc<dyn Transport>>, group: u32) -> Self {
-        Self { transport, group }
+    pub(crate) fn new(
+        transport: Option<Arc<dyn Transport>>,
+        group: u32,
+        receipts: Arc<Receipts>,
+    ) -> Self {
+        Self {
+            transport,
+            group,
+            receipts,
+        }
     }
 
     /// The way to one node.
@@ -199,7 +209,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                     let opened = self.open(PurposeKind::Append).await;
                     let exchange =
                         opened.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?;
-                    self.append = Some(AppendStream::new(exchange));
+                    let receipts = Arc::clone(&self.network.receipts);
+                    self.append = Some(AppendStream::new(self.target, exchange, receipts));
                 }
             }
             let session = Session::new(&mut self.append, input);

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +8,10 @@ use futures::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError};
 use tokio::time::Instant;
 
-use super::append::{Appended, Request, decode_answer, encode_request};
+use super::append::{Appended, Request, decode_answer, decode_receipt, encode_request};
 use crate::cluster::Exchange;
-use crate::raft::types::{LogId, TypeConfig};
+use crate::raft::receipts::Receipts;
+use crate::raft::types::{LogId, NodeId, TypeConfig};
 
 /// Requests on their way to one node, at most. The node holds as many itself.
 const REQUESTS_IN_FLIGHT_MAX: usize = 64;
@@ -36,11 +38,15 @@ pub(super) struct AppendStream {
     bytes_in_flight: usize,
     /// When the node was given something to answer, or answered, whichever is later.
     heard_at: Instant,
+    target: NodeId,
+    receipts: Arc<Receipts>,
 }
 
 impl AppendStream {
-    pub(super) fn new(exchange: Exchange) -> Self {
+    pub(super) fn new(target: NodeId, exchange: Exchange, receipts: Arc<Receipts>) -> Self {
         Self {
+            target,
+            receipts,
             exchange,
             sent: VecDeque::new(),
             bytes_in_flight: 0,
@@ -77,12 +83,23 @@ impl AppendStream {
     /// The answer, when somebody waits for it.
     fn answered(&mut self, answer: Option<Bytes>) -> Result<Option<Appended>, io::Error> {
         let answer = answer.ok_or_else(|| io::Error::other("the stream has ended"))?;
+        let receipt = decode_receipt(&answer).map_err(io::Error::other)?;
+        if let Some(upto) = receipt {
+            self.receipts.received(self.target, upto);
+            return Ok(None);
+        }
         let sent = self.sent.pop_front();
         let sent = sent.ok_or_else(|| io::Error::other("an answer to nothing"))?;
         self.bytes_in_flight -= sent.bytes;
         self.heard_at = Instant::now();
         let answer = decode_answer(&answer, sent.prev, sent.last).map_err(io::Error::other)?;
         Ok((!sent.stale).then_some(answer))
+    }
+}
+
+impl Drop for AppendStream {
+    fn drop(&mut self) {
+        self.receipts.forget(self.target);
     }
 }
 
@@ -151,7 +168,7 @@ impl<'a, S: Stream<Item = Request> + Unpin> Session<'a, S> {
                     continue;
                 }
                 Event::Request(Some(request)) => {
-                    self.next = Some(encoded(&request));
+                    self.next = Some(encoded(&request, stream.receipts.are_asked_for()));
                     continue;
                 }
             };
@@ -161,8 +178,8 @@ impl<'a, S: Stream<Item = Request> + Unpin> Session<'a, S> {
     }
 }
 
-fn encoded(request: &Request) -> (Bytes, Sent) {
-    let frame = encode_request(request);
+fn encoded(request: &Request, asking: bool) -> (Bytes, Sent) {
+    let frame = encode_request(request, asking);
     let last = request.entries.last().map(|entry| entry.log_id);
     let sent = Sent {
         prev: request.prev_log_id,

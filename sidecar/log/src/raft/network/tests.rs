@@ -10,7 +10,10 @@ use openraft::raft::{
 use openraft::{Membership, Vote};
 use proptest::prelude::*;
 
-use super::append::{Request, decode_answer, decode_request, encode_answer, encode_request};
+use super::append::{
+    Request, asks_for_receipt, decode_answer, decode_receipt, decode_request, encode_answer,
+    encode_receipt, encode_request,
+};
 use super::call::{Answer, Question};
 use super::frame::FrameError;
 use crate::cluster::Member;
@@ -113,7 +116,7 @@ fn same(one: &Request, other: &Request) -> bool {
 #[test]
 fn what_was_written_is_read() {
     for request in [request(), heartbeat()] {
-        let read = decode_request(&encode_request(&request), FROM).unwrap();
+        let read = decode_request(&encode_request(&request, false), FROM).unwrap();
         assert!(same(&read, &request), "{read:?}");
     }
     for question in questions() {
@@ -137,7 +140,7 @@ fn what_was_written_is_read() {
 
 #[test]
 fn bodies_stay_in_the_frame() {
-    let frame = encode_request(&request());
+    let frame = encode_request(&request(), false);
     let read = decode_request(&frame, FROM).unwrap();
     let EntryPayload::Normal(proposal) = &read.entries[0].payload else {
         panic!("{read:?}");
@@ -147,7 +150,7 @@ fn bodies_stay_in_the_frame() {
 
 #[test]
 fn a_frame_that_was_cut_is_refused() {
-    let frame = encode_request(&request());
+    let frame = encode_request(&request(), false);
     for end in 0..frame.len() {
         assert!(decode_request(&frame.slice(..end), FROM).is_err(), "{end}");
     }
@@ -165,7 +168,7 @@ fn nobody_speaks_for_another_node_and_entries_follow_each_other() {
         claimed: FROM,
         from: 4,
     };
-    let refused = decode_request(&encode_request(&request()), 4).unwrap_err();
+    let refused = decode_request(&encode_request(&request(), false), 4).unwrap_err();
     assert_eq!(refused, impostor);
     for question in questions() {
         if question != Question::ReadIndex {
@@ -177,7 +180,7 @@ fn nobody_speaks_for_another_node_and_entries_follow_each_other() {
     }
     let mut backwards = request();
     backwards.entries[1].log_id = id(6, 302);
-    let refused = decode_request(&encode_request(&backwards), FROM).unwrap_err();
+    let refused = decode_request(&encode_request(&backwards, false), FROM).unwrap_err();
     assert_eq!(
         refused,
         FrameError::Order {
@@ -187,7 +190,7 @@ fn nobody_speaks_for_another_node_and_entries_follow_each_other() {
     );
     let mut early = request();
     early.entries[3].log_id = id(10, 304);
-    let refused = decode_request(&encode_request(&early), FROM).unwrap_err();
+    let refused = decode_request(&encode_request(&early, false), FROM).unwrap_err();
     assert_eq!(
         refused,
         FrameError::Order {
@@ -195,7 +198,7 @@ fn nobody_speaks_for_another_node_and_entries_follow_each_other() {
             index: 304
         }
     );
-    let mut frame = encode_request(&request()).to_vec();
+    let mut frame = encode_request(&request(), false).to_vec();
     frame[0] = 2;
     assert!(decode_request(&frame.into(), FROM).is_err());
 }
@@ -210,7 +213,7 @@ proptest! {
     ) {
         let mut begun = vec![1, kind];
         begun.extend(&bytes);
-        let mut damaged = encode_request(&request()).to_vec();
+        let mut damaged = encode_request(&request(), false).to_vec();
         let at = at.index(damaged.len());
         damaged[at] ^= flip;
         for frame in [Bytes::from(bytes), begun.into(), damaged.into()] {
@@ -219,5 +222,33 @@ proptest! {
             let _ = Answer::decode(&frame);
             let _ = decode_answer(&frame, None, None);
         }
+    }
+}
+
+#[test]
+fn a_receipt_is_no_answer_and_no_answer_is_a_receipt() {
+    for upto in [id(4, 5), id(u64::MAX, u64::MAX)] {
+        let receipt = encode_receipt(upto);
+        assert_eq!(decode_receipt(&receipt), Ok(Some(upto)));
+        assert!(decode_answer(&receipt, None, None).is_err());
+        assert!(decode_receipt(&receipt.slice(..receipt.len() - 1)).is_err());
+    }
+    let answers = [
+        Ok(Some(id(1, 2))),
+        Err(StreamAppendError::Conflict(id(1, 1))),
+        Err(StreamAppendError::HigherVote(vote(7, 2, true))),
+    ];
+    for answer in answers {
+        assert_eq!(decode_receipt(&encode_answer(&answer)), Ok(None));
+    }
+}
+
+#[test]
+fn a_request_says_whether_it_asks_for_a_receipt() {
+    for asking in [false, true] {
+        let frame = encode_request(&request(), asking);
+        assert_eq!(asks_for_receipt(&frame), asking);
+        let read = decode_request(&frame, FROM).unwrap();
+        assert!(same(&read, &request()), "{read:?}");
     }
 }

@@ -1,4 +1,5 @@
 mod checkpoints;
+mod early;
 mod fake;
 mod restart;
 mod suite;

@@ -30,6 +30,7 @@ fn subject() -> Subject {
         Command::CreateTopic {
             name: "orders".to_owned(),
             queues: 4,
+            durability: Default::default(),
         },
     );
     subject

@@ -48,10 +48,12 @@ fn commands(number: u64) -> Vec<Command> {
         Command::CreateTopic {
             name: "orders".to_owned(),
             queues: 1,
+            durability: Default::default(),
         },
         Command::CreateTopic {
             name: format!("topic-{number}"),
             queues: 1,
+            durability: Default::default(),
         },
         send(0, 0, None),
         send(number as u32 + 1, 0, None),

@@ -97,6 +97,13 @@ impl Model {
         });
         let expected = match command {
             Command::CreateTopic { name, .. } => Outcome::Topic(self.topic(name)),
+            Command::SetTopicDurability { topic, .. } => {
+                if (topic.0 as usize) < self.topics.len() {
+                    Outcome::Topic(*topic)
+                } else {
+                    Outcome::Refused(Refusal::UnknownTopic(*topic))
+                }
+            }
             Command::CreateConsumerGroup { name, .. } => {
                 let known = self.groups.iter().position(|known| known == name);
                 let id = known.unwrap_or_else(|| {

@@ -34,6 +34,7 @@ fn body(index: u64) -> Bytes {
         0 => vec![Command::CreateTopic {
             name: "orders".to_owned(),
             queues: 3,
+            durability: Default::default(),
         }],
         1 => vec![send(0), send(index + 9), send(1_000_000)],
         2 => vec![Command::Prepare {

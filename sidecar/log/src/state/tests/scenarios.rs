@@ -9,8 +9,8 @@ use super::super::{AuditAction, State, StateError};
 use super::{Limits, Subject};
 use crate::apply::Apply as _;
 use crate::command::{
-    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal,
-    StartFrom, TopicId, TransactionId,
+    Command, ConsumerGroupConfig, ConsumerGroupId, Durability, NewMessage, Outcome,
+    ProducerSequence, Refusal, StartFrom, TopicId, TransactionId,
 };
 use crate::derived::{Changes, DerivedError, Store, Table};
 use crate::queue_index::IndexError;
@@ -48,7 +48,14 @@ fn group(name: &str, start_from: StartFrom) -> Command {
 fn subject(queues: u32) -> Subject {
     let mut subject = Subject::new(Limits::default());
     let name = "orders".to_owned();
-    subject.one(1, Command::CreateTopic { name, queues });
+    subject.one(
+        1,
+        Command::CreateTopic {
+            name,
+            queues,
+            durability: Default::default(),
+        },
+    );
     subject
 }
 
@@ -185,7 +192,14 @@ fn a_group_starts_where_it_was_told_to_whenever_it_begins() {
     subject.one(3, group("last", StartFrom::Last));
     subject.submit(4, &vec![send(message(0, 0, "after")); 2]);
     let name = "later".to_owned();
-    subject.one(5, Command::CreateTopic { name, queues: 1 });
+    subject.one(
+        5,
+        Command::CreateTopic {
+            name,
+            queues: 1,
+            durability: Default::default(),
+        },
+    );
     subject.checkpoint();
     let subject = subject.crash();
     let shared = subject.state.shared();
@@ -195,6 +209,40 @@ fn a_group_starts_where_it_was_told_to_whenever_it_begins() {
     };
     assert_eq!((floor(0, 0), floor(1, 0)), (0, 3));
     assert_eq!((floor(0, 1), floor(1, 1)), (0, 0));
+}
+
+#[test]
+fn a_topic_keeps_the_durability_that_it_was_made_with_or_given_later() {
+    let mut subject = subject(1);
+    let create = |durability| Command::CreateTopic {
+        name: "metrics".to_owned(),
+        queues: 1,
+        durability,
+    };
+    subject.one(2, create(Durability::Accepted));
+    // A topic that exists stays as it is.
+    subject.one(2, create(Durability::Synced));
+    let durability = |subject: &Subject| {
+        let shared = subject.state.shared();
+        let of = |name| shared.topic(name).unwrap().durability();
+        (of("orders"), of("metrics"))
+    };
+    let made = (Durability::Synced, Durability::Accepted);
+    assert_eq!(durability(&subject), made);
+    subject.checkpoint();
+    let change = |topic| Command::SetTopicDurability {
+        topic: TopicId(topic),
+        durability: Durability::Replicated,
+    };
+    assert_eq!(subject.one(3, change(0)), Outcome::Topic(TopicId(0)));
+    let unknown = Outcome::Refused(Refusal::UnknownTopic(TopicId(2)));
+    assert_eq!(subject.one(3, change(2)), unknown);
+    let changed = (Durability::Replicated, Durability::Accepted);
+    assert_eq!(durability(&subject), changed);
+    let mut subject = subject.crash();
+    assert_eq!(durability(&subject), changed);
+    subject.checkpoint();
+    assert_eq!(durability(&subject.crash()), changed);
 }
 
 #[test]
@@ -302,7 +350,14 @@ fn what_was_refused_is_not_a_duplicate_when_it_is_repeated() {
 
     // The answers were lost, and in the meantime there is such a topic.
     let (name, queues) = ("late".to_owned(), 1);
-    subject.one(3, Command::CreateTopic { name, queues });
+    subject.one(
+        3,
+        Command::CreateTopic {
+            name,
+            queues,
+            durability: Default::default(),
+        },
+    );
     let repeated = [
         numbered(1, message(0, 0, "stored")),
         numbered(2, nowhere.clone()),

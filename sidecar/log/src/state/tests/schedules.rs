@@ -14,8 +14,8 @@ use super::model::Model;
 use super::{Limits, Subject};
 use crate::apply::{Apply as _, Checkpoint as _, Expiry as _};
 use crate::command::{
-    Command, ConsumerGroupConfig, ConsumerGroupId, NewMessage, Outcome, ProducerSequence,
-    StartFrom, TopicId, TransactionId,
+    Command, ConsumerGroupConfig, ConsumerGroupId, Durability, NewMessage, Outcome,
+    ProducerSequence, StartFrom, TopicId, TransactionId,
 };
 
 fn limits() -> Limits {
@@ -79,6 +79,11 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (0..4_u32).prop_map(|topic| Command::CreateTopic {
             name: format!("topic-{topic}"),
             queues: topic % 3 + 1,
+            durability: Durability::Replicated,
+        }),
+        1 => (0..4_u32, any::<bool>()).prop_map(|(topic, synced)| Command::SetTopicDurability {
+            topic: TopicId(topic),
+            durability: if synced { Durability::Synced } else { Durability::Accepted },
         }),
         1 => (0..2_u32).prop_map(|group| Command::CreateConsumerGroup {
             name: format!("group-{group}"),
@@ -224,10 +229,12 @@ fn schedule() -> impl Strategy<Value = Vec<Entry>> {
             Command::CreateTopic {
                 name: "topic-0".to_owned(),
                 queues: 2,
+                durability: Default::default(),
             },
             Command::CreateTopic {
                 name: "topic-1".to_owned(),
                 queues: 3,
+                durability: Default::default(),
             },
             Command::CreateConsumerGroup {
                 name: "group-0".to_owned(),
@@ -403,6 +410,7 @@ fn a_commit_that_is_repeated_delivers_once_even_from_disk() {
         Command::CreateTopic {
             name: "orders".to_owned(),
             queues: 4,
+            durability: Default::default(),
         },
     );
     let message = NewMessage {

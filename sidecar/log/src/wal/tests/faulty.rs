@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use super::super::disk::{Disk, DiskFile, OsDisk};
 
@@ -13,6 +13,38 @@ pub(crate) struct FaultyDisk {
     pub(crate) full: Arc<AtomicBool>,
     /// Syncs fail, once for each time it is set: the kernel forgets failed pages too.
     pub(crate) fail_next_sync: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+}
+
+/// Syncs pass it one after the other, or wait in front of it.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// As long as it lives, syncs wait.
+pub(crate) struct Held(Arc<Gate>);
+
+impl FaultyDisk {
+    pub(crate) fn hold_syncs(&self) -> Held {
+        *self.gate.closed.lock().unwrap() = true;
+        Held(Arc::clone(&self.gate))
+    }
+}
+
+impl Gate {
+    fn pass(&self) {
+        let closed = self.closed.lock().unwrap();
+        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.closed.lock().unwrap() = false;
+        self.0.opened.notify_all();
+    }
 }
 
 struct FaultyFile {
@@ -42,6 +74,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.gate.pass();
         if self.disk.fail_next_sync.swap(false, Ordering::SeqCst) {
             return Err(io::Error::other("the disk is broken"));
         }

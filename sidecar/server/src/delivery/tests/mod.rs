@@ -290,7 +290,11 @@ async fn bad_requests_are_refused_by_name() {
     let name = "stock".to_owned();
     let create = Command::CreateConsumerGroup { name, config };
     let name = "orders".to_owned();
-    let topic = Command::CreateTopic { name, queues: 1 };
+    let topic = Command::CreateTopic {
+        name,
+        queues: 1,
+        durability: Default::default(),
+    };
     sidecar
         .log
         .submit(vec![create, topic])

@@ -86,7 +86,10 @@ mod tests {
             first_sequence: 300,
             operations: kinds
                 .into_iter()
-                .map(|kind| v1::Operation { kind: Some(kind) })
+                .map(|kind| v1::Operation {
+                    kind: Some(kind),
+                    ..Default::default()
+                })
                 .collect(),
         };
         request.encode_to_vec().into()

@@ -62,7 +62,10 @@ impl Application {
     async fn request(&self, kinds: Vec<Kind>) {
         let operations = kinds
             .into_iter()
-            .map(|kind| v1::Operation { kind: Some(kind) })
+            .map(|kind| v1::Operation {
+                kind: Some(kind),
+                ..Default::default()
+            })
             .collect();
         let request = v1::PublishRequest {
             producer: None,

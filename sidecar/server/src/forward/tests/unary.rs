@@ -24,6 +24,7 @@ async fn send(forward: &Forward, topic: &str) -> Result<(), Status> {
     };
     let request = v1::SendRequest {
         message: Some(message),
+        durability: 0,
     };
     client.send(request).await.map(drop)
 }

@@ -1,0 +1,158 @@
+//! Whether the numbered sends of a stream may be answered early.
+//!
+//! A producer counts its sends without gaps. When a send that was answered early is lost (the
+//! leader changed before it was synced), the producer goes on counting, and the log refuses
+//! everything that follows because of the gap. It has to hear of that, or all that it sends
+//! would be lost from then on, one early answer after the other. So sends are answered early
+//! only while the log is known to expect the numbers of this stream: not before a batch of it
+//! was applied, not after anything that was answered early has failed, and not after such a
+//! long silence that the log may have forgotten the producer. Otherwise they are answered
+//! when they are synced, with what the log says to their numbers.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use outrigger_log::{
+    Aftermath,
+    command::{Outcome, Refusal},
+};
+
+/// The log forgets nobody sooner than after ten minutes of silence.
+const SILENCE_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// No batch was applied yet.
+const NEVER: u64 = u64::MAX;
+
+/// What is known of the numbers of one stream.
+#[derive(Debug)]
+pub(super) struct Numbering {
+    aftermath: Arc<Aftermath>,
+    /// Failures that there had been when a batch was submitted whose numbers turned out to
+    /// be right.
+    verified: AtomicU64,
+    last_submitted_ms: AtomicU64,
+}
+
+/// A numbered batch that tells whether its numbers were right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    failures: u64,
+}
+
+impl Numbering {
+    pub(super) fn new(whole: &Arc<Aftermath>) -> Self {
+        Self {
+            aftermath: Arc::new(Aftermath::part_of(whole)),
+            verified: AtomicU64::new(NEVER),
+            last_submitted_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// What became of the sends of this stream that were answered early.
+    pub(super) fn aftermath(&self) -> &Arc<Aftermath> {
+        &self.aftermath
+    }
+
+    pub(super) fn is_known(&self, now_ms: u64) -> bool {
+        let silence_ms = now_ms.saturating_sub(self.last_submitted_ms.load(SeqCst));
+        self.verified.load(SeqCst) == self.aftermath.failures() && silence_ms <= SILENCE_MS_MAX
+    }
+
+    /// A batch with numbers is about to be submitted.
+    pub(super) fn submitting(&self, now_ms: u64) -> Probe {
+        self.last_submitted_ms.store(now_ms, SeqCst);
+        Probe {
+            failures: self.aftermath.failures(),
+        }
+    }
+
+    /// The batch was applied with these outcomes.
+    pub(super) fn applied(&self, probe: Probe, outcomes: &[Outcome]) {
+        if outcomes.iter().any(is_misnumbered) {
+            self.verified.store(NEVER, SeqCst);
+        } else if !outcomes.iter().any(is_early) {
+            self.verified.store(probe.failures, SeqCst);
+        }
+    }
+}
+
+fn is_misnumbered(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Refused(
+            Refusal::SequenceGap { .. }
+                | Refusal::StaleEpoch { .. }
+                | Refusal::TooManyProducers { .. }
+        )
+    )
+}
+
+fn is_early(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Accepted | Outcome::Replicated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: Outcome = Outcome::Sent {
+        queue: 0,
+        offset: 0,
+    };
+
+    fn numbering() -> Numbering {
+        Numbering::new(&Arc::default())
+    }
+
+    fn applied(numbering: &Numbering, outcome: Outcome) {
+        let probe = numbering.submitting(1_000);
+        numbering.applied(probe, &[SENT, outcome]);
+    }
+
+    #[test]
+    fn numbers_are_known_once_a_batch_was_applied() {
+        let numbering = numbering();
+        assert!(!numbering.is_known(1_000));
+        applied(&numbering, Outcome::Accepted);
+        assert!(!numbering.is_known(1_000), "an early answer proves nothing");
+        applied(&numbering, SENT);
+        assert!(numbering.is_known(1_000));
+    }
+
+    #[test]
+    fn after_a_gap_the_next_answers_are_those_of_the_log() {
+        let numbering = numbering();
+        applied(&numbering, SENT);
+        let gap = Refusal::SequenceGap {
+            expected: 1,
+            got: 2,
+        };
+        applied(&numbering, Outcome::Refused(gap));
+        assert!(!numbering.is_known(1_000));
+        applied(&numbering, SENT);
+        assert!(numbering.is_known(1_000));
+    }
+
+    #[test]
+    fn a_batch_submitted_before_a_failure_was_known_does_not_make_up_for_it() {
+        let numbering = numbering();
+        applied(&numbering, SENT);
+        let before = numbering.submitting(1_000);
+        numbering.aftermath.note_lost(1);
+        assert!(!numbering.is_known(1_000));
+        numbering.applied(before, &[SENT]);
+        assert!(!numbering.is_known(1_000));
+        applied(&numbering, SENT);
+        assert!(numbering.is_known(1_000));
+    }
+
+    #[test]
+    fn a_producer_that_was_silent_for_long_may_be_forgotten() {
+        let numbering = numbering();
+        applied(&numbering, SENT);
+        assert!(numbering.is_known(1_000 + SILENCE_MS_MAX));
+        assert!(!numbering.is_known(1_001 + SILENCE_MS_MAX));
+    }
+}
