@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{report::Report, sidecar::Sidecar, usage};
+use super::{report::Report, served::Served, usage};
 
 /// What one task, or all of them together, saw.
 pub(super) struct Seen {
@@ -39,26 +39,25 @@ impl Seen {
     }
 }
 
-/// CPU time of client and sidecar between two moments.
+/// CPU time of client and server between two moments.
 pub(super) struct Meter {
     started: Instant,
     cpu: Duration,
-    sidecar: Option<u32>,
+    processes: Vec<u32>,
 }
 
 impl Meter {
-    pub(super) fn start(sidecar: &Sidecar) -> Self {
-        let sidecar = sidecar.process();
+    pub(super) fn start(served: &Served) -> Self {
         Self {
             started: Instant::now(),
-            cpu: cpu(sidecar),
-            sidecar,
+            cpu: cpu(&served.processes),
+            processes: served.processes.clone(),
         }
     }
 
     pub(super) fn report(&self, scenario: &'static str, seen: &Seen) -> Report {
         let seconds = self.started.elapsed().as_secs_f64();
-        let cpu = cpu(self.sidecar).saturating_sub(self.cpu).as_secs_f64();
+        let cpu = cpu(&self.processes).saturating_sub(self.cpu).as_secs_f64();
         let acknowledged = seen.acknowledged;
         Report {
             scenario,
@@ -68,10 +67,13 @@ impl Meter {
             p999_us: seen.latency_us.value_at_quantile(0.999),
             cpu_s_per_million: rounded(cpu * 1e6 / (acknowledged.max(1) as f64)),
             rss_peak_mb: rounded(
-                self.sidecar
-                    .and_then(usage::peak_resident_mb)
-                    .unwrap_or_default(),
+                self.processes
+                    .iter()
+                    .filter_map(|process| usage::peak_resident_mb(*process))
+                    .fold(0.0, f64::max),
             ),
+            processes: self.processes.len(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
             fdatasync_p50_us: 0,
             acknowledged,
             errors: seen.errors,
@@ -79,9 +81,10 @@ impl Meter {
     }
 }
 
-fn cpu(sidecar: Option<u32>) -> Duration {
-    let own = usage::cpu_time(std::process::id()).unwrap_or_default();
-    own + sidecar.and_then(usage::cpu_time).unwrap_or_default()
+fn cpu(processes: &[u32]) -> Duration {
+    let own = std::process::id();
+    let all = processes.iter().chain([&own]);
+    all.filter_map(|process| usage::cpu_time(*process)).sum()
 }
 
 fn rounded(value: f64) -> f64 {

@@ -4,10 +4,14 @@
 //! loads it through the SDK, and prints throughput, latency, CPU and memory next to what a
 //! bare `fdatasync` costs on the same disk in the same run.
 
+mod cluster;
 mod disk;
+mod failover;
 mod load;
+mod rejoin;
 mod report;
 mod scenario;
+mod served;
 mod sidecar;
 mod usage;
 
@@ -41,6 +45,16 @@ pub struct Arguments {
     /// A running sidecar, as in http://127.0.0.1:7070; otherwise one is started
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Start a cluster of so many nodes, all on this machine; the load goes to its leader
+    #[arg(long, value_name = "NODES", conflicts_with = "server",
+          value_parser = clap::value_parser!(u32).range(1..=9))]
+    cluster: Option<u32>,
+    /// failover: how often the leader is killed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    kills: u32,
+    /// rejoin: what is written while the node is away
+    #[arg(long, default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    bytes: u64,
     /// Where the sidecar's data and the disk probe go [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -55,7 +69,16 @@ enum Scenario {
     Publish,
     /// Deliveries, each acknowledged durably
     Consume,
+    /// How long clients wait when the leader is killed (of 3 nodes unless --cluster says more)
+    Failover,
+    /// How long a node takes to catch up (of 3 nodes unless --cluster says more)
+    Rejoin,
 }
+
+/// Nodes of a cluster that nobody said the size of.
+const NODES_DEFAULT: u32 = 3;
+/// Senders while leaders are killed; each sends one message after the other.
+const FAILOVER_SENDERS_MAX: u32 = 64;
 
 /// Runs one scenario and prints what it cost.
 ///
@@ -66,35 +89,81 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let reports = runtime.block_on(measure(&arguments))?;
-    for report in &reports {
-        report.print(arguments.json)?;
+    match arguments.scenario {
+        Scenario::Half | Scenario::Publish | Scenario::Consume => {
+            let reports = runtime.block_on(measure(&arguments))?;
+            for report in &reports {
+                report.print(arguments.json)?;
+            }
+            anyhow::ensure!(
+                reports.iter().all(|report| report.acknowledged > 0),
+                "nothing was acknowledged"
+            );
+        }
+        Scenario::Failover => {
+            let report = runtime.block_on(async {
+                let (directory, _temporary) = directory(&arguments)?;
+                let nodes = arguments.cluster.unwrap_or(NODES_DEFAULT);
+                let cluster = cluster::Cluster::start(&directory, nodes).await?;
+                let senders = arguments.concurrency.min(FAILOVER_SENDERS_MAX);
+                failover::run(cluster, nodes, arguments.kills as usize, senders).await
+            })?;
+            report.print(arguments.json)?;
+            anyhow::ensure!(report.is_good(), "there were errors, or messages were lost");
+        }
+        Scenario::Rejoin => {
+            let report = runtime.block_on(async {
+                let (directory, _temporary) = directory(&arguments)?;
+                let nodes = arguments.cluster.unwrap_or(NODES_DEFAULT);
+                let cluster = cluster::Cluster::start(&directory, nodes).await?;
+                rejoin::run(cluster, nodes, arguments.bytes).await
+            })?;
+            report.print(arguments.json)?;
+        }
     }
-    anyhow::ensure!(
-        reports.iter().all(|report| report.acknowledged > 0),
-        "nothing was acknowledged"
-    );
     Ok(())
 }
 
-async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<report::Report>> {
+/// The given directory, or a temporary one for as long as the second value lives.
+fn directory(arguments: &Arguments) -> anyhow::Result<(PathBuf, tempfile::TempDir)> {
     let temporary = tempfile::tempdir()?;
     let directory = arguments
         .directory
         .clone()
         .unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&directory)?;
+    Ok((directory, temporary))
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<report::Report>> {
+    let (directory, _temporary) = directory(arguments)?;
     let probe = directory.clone();
     let fdatasync_p50_us =
         tokio::task::spawn_blocking(move || disk::fdatasync_p50_us(&probe)).await??;
-    let sidecar = match &arguments.server {
-        Some(server) => sidecar::Sidecar::running(server.clone()),
-        None => sidecar::Sidecar::start(&directory.join("data")).await?,
+    let mut reports = match (&arguments.server, arguments.cluster) {
+        (Some(server), _) => {
+            let served = served::Served {
+                uri: server.clone(),
+                processes: Vec::new(),
+            };
+            scenario::run(arguments, &served).await?
+        }
+        (None, Some(nodes)) => {
+            let cluster = cluster::Cluster::start(&directory, nodes).await?;
+            let served = cluster.served().await?;
+            let reports = scenario::run(arguments, &served).await?;
+            cluster.stop().await;
+            reports
+        }
+        (None, None) => {
+            let sidecar = sidecar::Sidecar::start(&directory.join("data")).await?;
+            let reports = scenario::run(arguments, &sidecar.served()).await?;
+            sidecar.stop().await;
+            reports
+        }
     };
-    let mut reports = scenario::run(arguments, &sidecar).await?;
     for report in &mut reports {
         report.fdatasync_p50_us = fdatasync_p50_us;
     }
-    sidecar.stop().await;
     Ok(reports)
 }

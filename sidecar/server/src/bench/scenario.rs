@@ -20,18 +20,19 @@ use super::{
     Arguments, Scenario,
     load::{Meter, Seen},
     report::Report,
-    sidecar::Sidecar,
+    served::Served,
 };
 
 const TOPIC: &str = "bench";
 
 /// Runs one scenario; `half` reports the Prepare call inside the transaction as well.
-pub(super) async fn run(arguments: &Arguments, sidecar: &Sidecar) -> anyhow::Result<Vec<Report>> {
-    let client = Client::connect(sidecar.uri.clone()).await?;
+pub(super) async fn run(arguments: &Arguments, served: &Served) -> anyhow::Result<Vec<Report>> {
+    let client = Client::connect(served.uri.clone()).await?;
     match arguments.scenario {
-        Scenario::Half => half(arguments, sidecar, &client).await,
-        Scenario::Publish => Ok(vec![publish(arguments, sidecar, &client).await?]),
-        Scenario::Consume => Ok(vec![consume(arguments, sidecar, &client).await?]),
+        Scenario::Half => half(arguments, served, &client).await,
+        Scenario::Publish => Ok(vec![publish(arguments, served, &client).await?]),
+        Scenario::Consume => Ok(vec![consume(arguments, served, &client).await?]),
+        Scenario::Failover | Scenario::Rejoin => anyhow::bail!("no load of its own"),
     }
 }
 
@@ -68,11 +69,11 @@ impl Load {
 /// Every task runs one transaction after the other.
 async fn half(
     arguments: &Arguments,
-    sidecar: &Sidecar,
+    served: &Served,
     client: &Client,
 ) -> anyhow::Result<Vec<Report>> {
     let load = Load::new(arguments, client);
-    let meter = Meter::start(sidecar);
+    let meter = Meter::start(served);
     let mut tasks = JoinSet::new();
     for _ in 0..arguments.concurrency {
         tasks.spawn(transactions(load.clone()));
@@ -115,14 +116,14 @@ async fn transactions(load: Load) -> anyhow::Result<(Seen, Seen)> {
 /// A few tasks, each with its share of the messages in flight.
 async fn publish(
     arguments: &Arguments,
-    sidecar: &Sidecar,
+    served: &Served,
     client: &Client,
 ) -> anyhow::Result<Report> {
     const TASKS_MAX: u32 = 4;
     let tasks_count = arguments.concurrency.min(TASKS_MAX);
     let in_flight_max = (arguments.concurrency / tasks_count) as usize;
     let load = Load::new(arguments, client);
-    let meter = Meter::start(sidecar);
+    let meter = Meter::start(served);
     let mut tasks = JoinSet::new();
     for _ in 0..tasks_count {
         tasks.spawn(sends(load.clone(), in_flight_max));
@@ -167,7 +168,7 @@ async fn settle_oldest(in_flight: &mut VecDeque<(Instant, Pending<SendReceipt>)>
 /// the backlog is gone.
 async fn consume(
     arguments: &Arguments,
-    sidecar: &Sidecar,
+    served: &Served,
     client: &Client,
 ) -> anyhow::Result<Report> {
     const BACKLOG_PER_SECOND: u64 = 300_000;
@@ -179,7 +180,7 @@ async fn consume(
     let handled = Arc::new(AtomicU64::new(0));
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let stop = Stop::new();
-    let meter = Meter::start(sidecar);
+    let meter = Meter::start(served);
     let consumer = client
         .consumer("bench")
         .subscribe(TOPIC, "*")

@@ -9,32 +9,38 @@ use tokio::{
     time::timeout,
 };
 
-/// A running sidecar; ours or somebody else's.
+use super::served::Served;
+
+/// How long a process may take to open its ports.
+const START_MS_MAX: u64 = 30_000;
+/// How long a process may take to end.
+const STOP_MS_MAX: u64 = 15_000;
+
+/// A sidecar process of our own.
 pub(super) struct Sidecar {
-    /// Where its gRPC port is.
-    pub(super) uri: String,
-    child: Option<Child>,
+    uri: String,
+    child: Child,
 }
 
 impl Sidecar {
-    /// One that runs already; its CPU time and memory are not known.
-    pub(super) fn running(uri: String) -> Self {
-        Self { uri, child: None }
+    /// Starts one with a log of its own on free ports.
+    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+        let mut command = program()?;
+        command.arg("serve").arg("--data").arg(data);
+        Self::spawn(command).await
     }
 
-    /// Starts one on free ports.
-    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
-        const START_MS_MAX: u64 = 30_000;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .arg("--data")
-            .arg(data)
+    /// Starts one that passes everything to these nodes.
+    pub(super) async fn start_before(nodes: &[String]) -> anyhow::Result<Self> {
+        let mut command = program()?;
+        command.args(["sidecar", "--log", &nodes.join(",")]);
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .env("OUTRIGGER_LOG", "outrigger=info")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
         let stderr = child
             .stderr
@@ -54,24 +60,40 @@ impl Sidecar {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self {
             uri: format!("http://{address}"),
-            child: Some(child),
+            child,
         })
     }
 
-    /// Its process id, when it is ours.
-    pub(super) fn process(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+    pub(super) fn served(&self) -> Served {
+        Served {
+            uri: self.uri.clone(),
+            processes: self.child.id().into_iter().collect(),
+        }
     }
 
-    pub(super) async fn stop(self) {
-        const STOP_MS_MAX: u64 = 15_000;
-        let Some(mut child) = self.child else { return };
-        let process = child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(process) = process.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-        }
-        let _ = timeout(Duration::from_millis(STOP_MS_MAX), child.wait()).await;
+    pub(super) async fn stop(mut self) {
+        stop(&mut self.child).await;
     }
+}
+
+/// This very program, quiet.
+pub(super) fn program() -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .env("OUTRIGGER_LOG", "outrigger=info")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// Asks a process to end, and waits for that.
+pub(super) async fn stop(child: &mut Child) {
+    let process = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(process) = process.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+    }
+    let _ = timeout(Duration::from_millis(STOP_MS_MAX), child.wait()).await;
 }
 
 fn grpc_address(line: &str) -> Option<&str> {

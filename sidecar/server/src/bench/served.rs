@@ -1,0 +1,8 @@
+/// Whatever is under load: where it is, and which processes it runs in.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    /// Where its gRPC port is.
+    pub(super) uri: String,
+    /// Its processes; none when they are somebody else's.
+    pub(super) processes: Vec<u32>,
+}
