@@ -29,6 +29,7 @@ pub struct Sidecar {
 #[derive(Clone, Debug)]
 pub struct Settings {
     data: PathBuf,
+    nodes: Vec<String>,
     config: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
@@ -38,9 +39,18 @@ impl Settings {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            nodes: Vec::new(),
             config: None,
             environment: Vec::new(),
         }
+    }
+
+    /// No log of its own: it passes everything to a cluster with these nodes. What else it
+    /// needs goes beside the data directory.
+    #[must_use]
+    pub fn before(mut self, nodes: &[&str]) -> Self {
+        self.nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        self
     }
 
     /// Writes a configuration file beside the data directory.
@@ -69,7 +79,11 @@ impl Settings {
     /// When it cannot be started.
     pub fn spawn(&self, grpc: &str, http: &str) -> anyhow::Result<Child> {
         let mut command = Command::new(program()?);
-        command.arg("serve").arg("--data").arg(&self.data);
+        if self.nodes.is_empty() {
+            command.arg("serve").arg("--data").arg(&self.data);
+        } else {
+            command.args(["sidecar", "--log", &self.nodes.join(",")]);
+        }
         command.args(["--listen", grpc, "--http", http]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);

@@ -39,6 +39,10 @@ pub(crate) struct RunArgs {
     /// Kill the processes at random moments drawn from the seed.
     #[arg(long)]
     pub(crate) chaos: bool,
+    /// Keep the log on so many nodes, with a sidecar for each service; without it there is
+    /// one sidecar with a log of its own.
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) cluster: Option<u8>,
     /// Read the orders from a CSV file with the columns order_id, customer, sku, quantity,
     /// price.
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use outrigger_sdk::Client;
+use outrigger_sdk::{Client, admin::Admin};
 use sqlx::{Postgres, Sqlite};
 use tempfile::TempDir;
 
@@ -18,7 +18,9 @@ use crate::{
     customers::{Http, place_all},
     database::ShopDatabase,
     input::{self, Order},
-    processes::{Failures, Sidecar, Supervised, failures, find_or_build, free_address, service},
+    processes::{
+        Cluster, Failures, Sidecar, Supervised, failures, find_or_build, free_address, service,
+    },
     progress::Progress,
     reconcile::{Readers, Report, reconcile},
     services::{POINTS_GROUP, STOCK_GROUP, order::Status},
@@ -72,9 +74,12 @@ fn read_orders(args: &RunArgs, directory: &Path) -> anyhow::Result<Vec<Order>> {
 }
 
 /// The processes of a run.
-struct Shop {
-    sidecar: Sidecar,
-    order: Supervised,
+pub(crate) struct Shop {
+    /// Without nodes when the sidecar has a log of its own.
+    pub(crate) cluster: Cluster,
+    /// One for all services, or one for each of them.
+    pub(crate) sidecars: Vec<Sidecar>,
+    pub(crate) order: Supervised,
     stock: Supervised,
     points: Supervised,
     order_url: String,
@@ -82,6 +87,7 @@ struct Shop {
 
 impl Shop {
     async fn start(
+        nodes: u8,
         binary: &Path,
         directory: &Path,
         databases: &Databases,
@@ -89,18 +95,23 @@ impl Shop {
         failures: &Failures,
         http: &Http,
     ) -> anyhow::Result<Self> {
-        let sidecar = Sidecar::start(binary.to_owned(), directory, &databases.orders, failures)?;
-        http.wait_until_ready(&sidecar.ready_url(), READY_MAX)
-            .await?;
+        let (cluster, sidecars) = start_log(nodes, binary, directory, databases, failures)?;
+        for url in cluster
+            .ready_urls()
+            .chain(sidecars.iter().map(Sidecar::ready_url))
+        {
+            http.wait_until_ready(&url, READY_MAX).await?;
+        }
         let addresses = [free_address()?, free_address()?, free_address()?];
         let [order_at, stock_at, points_at] = addresses;
-        let uri = sidecar.uri();
-        let start = |name, listen, database: &str, crash_at: &[u64]| {
+        let uris: Vec<String> = sidecars.iter().map(Sidecar::uri).collect();
+        let start = |name: ServiceName, listen, database: &str, crash_at: &[u64]| {
+            let uri = uris.get(name as usize).or(uris.first());
             service(
                 name,
                 listen,
                 database,
-                &uri,
+                uri.map_or("", String::as_str),
                 crash_at.to_vec(),
                 directory,
                 failures,
@@ -129,7 +140,8 @@ impl Shop {
                 .await?;
         }
         Ok(Self {
-            sidecar,
+            cluster,
+            sidecars,
             order,
             stock,
             points,
@@ -137,23 +149,51 @@ impl Shop {
         })
     }
 
-    fn kills(&self) -> u64 {
-        let processes = [
-            &self.sidecar.process,
-            &self.order,
-            &self.stock,
-            &self.points,
-        ];
-        processes.map(Supervised::kills).iter().sum()
+    /// The log's, through a sidecar.
+    pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
+        let sidecar = self.sidecars.first().context("there is no sidecar")?;
+        Ok(Client::connect(sidecar.uri()).await?.admin())
     }
 
-    /// The consumers first, so that their last acks find a sidecar.
+    fn kills(&self) -> u64 {
+        let sidecars = self.sidecars.iter().map(|sidecar| &sidecar.process);
+        let processes = sidecars.chain([&self.order, &self.stock, &self.points]);
+        processes.map(Supervised::kills).sum::<u64>() + self.cluster.kills()
+    }
+
+    /// The consumers first, so that their last acks find a sidecar, and the log last.
     async fn stop(self) -> anyhow::Result<()> {
         self.order.stop().await?;
         self.stock.stop().await?;
         self.points.stop().await?;
-        self.sidecar.process.stop().await
+        for sidecar in self.sidecars {
+            sidecar.process.stop().await?;
+        }
+        self.cluster.stop().await
     }
+}
+
+/// One sidecar with a log of its own, or a cluster and a sidecar for each service, in the order
+/// of [`ServiceName`].
+fn start_log(
+    nodes: u8,
+    binary: &Path,
+    directory: &Path,
+    databases: &Databases,
+    failures: &Failures,
+) -> anyhow::Result<(Cluster, Vec<Sidecar>)> {
+    let (program, orders) = (|| binary.to_owned(), &databases.orders);
+    if nodes == 0 {
+        let sidecar = Sidecar::start(program(), directory, orders, failures)?;
+        return Ok((Cluster::default(), vec![sidecar]));
+    }
+    let cluster = Cluster::start(binary, directory, usize::from(nodes), failures)?;
+    let edges = cluster.edges();
+    let sidecars = [ServiceName::Order, ServiceName::Stock, ServiceName::Points]
+        .map(|name| Sidecar::start_before(&edges, name, program(), directory, orders, failures))
+        .into_iter()
+        .collect::<anyhow::Result<_>>()?;
+    Ok((cluster, sidecars))
 }
 
 async fn run_on<DB: ShopDatabase>(
@@ -165,29 +205,32 @@ async fn run_on<DB: ShopDatabase>(
 ) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let initial = initial_stock(orders);
+    let nodes = args.cluster.unwrap_or(0);
     let plan = if args.chaos {
-        Plan::draw(args.seed, orders.len())
+        Plan::draw(args.seed, orders.len(), nodes)
     } else {
         Plan::default()
     };
-    progress.say("Starting a sidecar and three services");
+    progress.say(&match nodes {
+        0 => "Starting a sidecar and three services".to_owned(),
+        _ => format!("Starting {nodes} nodes, and three services with a sidecar each"),
+    });
     let databases = Databases::create(args, directory, &initial).await?;
     let readers = Readers::<DB>::open(&databases).await?;
     let (failures, mut failed) = failures();
     let http = Http::new();
-    let starting = Shop::start(binary, directory, &databases, &plan, &failures, &http);
+    let starting = Shop::start(
+        nodes, binary, directory, &databases, &plan, &failures, &http,
+    );
     let shop = failed.unless(starting).await?;
 
     let work = async {
         let placing = place_all(&http, &shop.order_url, orders, args.concurrency, progress);
-        let disturbing = plan.carry_out(
-            progress.watch_answered(),
-            &shop.sidecar.process,
-            &shop.order,
-        );
-        let (answers, ()) = tokio::join!(placing, disturbing);
+        let disturbing = plan.carry_out(progress.watch_answered(), &shop, &http);
+        let (answers, disturbed) = tokio::join!(placing, disturbing);
         let answers = answers?;
-        let unresolved = settle(&readers, &shop.sidecar.uri(), progress).await?;
+        disturbed?;
+        let unresolved = settle(&readers, &shop.admin().await?, progress).await?;
         anyhow::Ok((answers, unresolved))
     };
     let (answers, unresolved) = failed.unless(work).await?;
@@ -211,10 +254,9 @@ async fn run_on<DB: ShopDatabase>(
 /// every message is acknowledged. Returns how many transactions are unresolved at the end.
 async fn settle<DB: ShopDatabase>(
     readers: &Readers<DB>,
-    sidecar: &str,
+    admin: &Admin,
     progress: &Progress,
 ) -> anyhow::Result<u64> {
-    let admin = Client::connect(sidecar).await?.admin();
     let until = Instant::now() + SETTLE_MAX;
     let mut is_begun = false;
     let mut moved_at = Instant::now();

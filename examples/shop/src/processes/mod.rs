@@ -1,5 +1,6 @@
-//! The child processes: the sidecar and the three services.
+//! The child processes: sidecars, the nodes of a cluster, and the three services.
 
+mod cluster;
 mod service;
 mod sidecar;
 mod supervised;
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use service::service;
 pub(crate) use sidecar::{Sidecar, find_or_build};
 pub(crate) use supervised::{Failures, Supervised, failures};

@@ -8,9 +8,9 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use super::{Failures, Supervised, free_address};
-use crate::services::PRODUCER_GROUP;
+use crate::{args::ServiceName, services::PRODUCER_GROUP};
 
-/// The sidecar of a run.
+/// A sidecar of a run.
 pub(crate) struct Sidecar {
     pub(crate) process: Supervised,
     listen: SocketAddr,
@@ -31,37 +31,60 @@ struct CheckBack<'a> {
 }
 
 impl Sidecar {
+    /// One with a log of its own.
     pub(crate) fn start(
         binary: PathBuf,
         directory: &Path,
         orders_database: &str,
         failures: &Failures,
     ) -> anyhow::Result<Self> {
-        let config = Config {
-            producer_groups: [(
-                PRODUCER_GROUP,
-                CheckBack {
-                    check_back: "table",
-                    database: orders_database,
-                },
-            )]
-            .into(),
+        let config_file = write_config(directory, orders_database)?;
+        let data = directory.join("log");
+        Self::start_with("outrigger", binary, directory, failures, move |command| {
+            command.arg("serve").arg("--data").arg(&data);
+            command.arg("--config").arg(&config_file);
+        })
+    }
+
+    /// One that passes everything to the cluster with these nodes. That of the order service
+    /// is told where its database is, so that it can check back.
+    pub(crate) fn start_before(
+        nodes: &str,
+        service: ServiceName,
+        binary: PathBuf,
+        directory: &Path,
+        orders_database: &str,
+        failures: &Failures,
+    ) -> anyhow::Result<Self> {
+        let config_file = match service {
+            ServiceName::Order => Some(write_config(directory, orders_database)?),
+            ServiceName::Stock | ServiceName::Points => None,
         };
-        let config_file = directory.join("outrigger.toml");
-        std::fs::write(&config_file, toml::to_string(&config)?)?;
+        let nodes = nodes.to_owned();
+        let name = format!("sidecar-{}", service.as_str());
+        Self::start_with(&name, binary, directory, failures, move |command| {
+            command.args(["sidecar", "--log", &nodes]);
+            if let Some(config_file) = &config_file {
+                command.arg("--config").arg(config_file);
+            }
+        })
+    }
+
+    fn start_with(
+        name: &str,
+        binary: PathBuf,
+        directory: &Path,
+        failures: &Failures,
+        arguments: impl Fn(&mut Command) + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         let listen = free_address()?;
         let http = free_address()?;
-        let data = directory.join("log");
-        let process = Supervised::start("outrigger", directory, failures, move |_| {
+        let process = Supervised::start(name, directory, failures, move |_| {
             let mut command = Command::new(&binary);
+            arguments(&mut command);
             command
-                .arg("serve")
-                .arg("--data")
-                .arg(&data)
                 .args(["--listen", &listen.to_string()])
-                .args(["--http", &http.to_string()])
-                .arg("--config")
-                .arg(&config_file);
+                .args(["--http", &http.to_string()]);
             command
         });
         Ok(Self {
@@ -80,6 +103,23 @@ impl Sidecar {
     pub(crate) fn ready_url(&self) -> String {
         format!("http://{}/ready", self.http)
     }
+}
+
+/// Returns where it is.
+fn write_config(directory: &Path, orders_database: &str) -> anyhow::Result<PathBuf> {
+    let config = Config {
+        producer_groups: [(
+            PRODUCER_GROUP,
+            CheckBack {
+                check_back: "table",
+                database: orders_database,
+            },
+        )]
+        .into(),
+    };
+    let config_file = directory.join("outrigger.toml");
+    std::fs::write(&config_file, toml::to_string(&config)?)?;
+    Ok(config_file)
 }
 
 /// The sidecar's binary: built now when this is a run under cargo, so that the two always

@@ -30,7 +30,7 @@ const OUTPUT_LINES_SHOWN: usize = 15;
 /// A process that is started again when it was killed. When it ends by itself, that is a
 /// failure of the run.
 pub(crate) struct Supervised {
-    name: &'static str,
+    name: String,
     requests: mpsc::Sender<Request>,
     supervising: JoinHandle<anyhow::Result<()>>,
     kills: Arc<AtomicU64>,
@@ -73,15 +73,16 @@ type Start = Box<dyn Fn(usize) -> Command + Send + Sync>;
 
 impl Supervised {
     pub(crate) fn start(
-        name: &'static str,
+        name: impl Into<String>,
         directory: &Path,
         failures: &Failures,
         start: impl Fn(usize) -> Command + Send + Sync + 'static,
     ) -> Self {
+        let name = name.into();
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let kills = Arc::new(AtomicU64::new(0));
         let life = Life {
-            name,
+            name: name.clone(),
             output: directory.join(format!("{name}.log")),
             start: Box::new(start),
             kills: Arc::clone(&kills),
@@ -126,7 +127,7 @@ impl Supervised {
 }
 
 struct Life {
-    name: &'static str,
+    name: String,
     output: PathBuf,
     start: Start,
     kills: Arc<AtomicU64>,
