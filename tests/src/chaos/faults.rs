@@ -45,6 +45,8 @@ pub async fn strike(
     }
 }
 
+/// Of 100 kills, so many take the sidecar along.
+const SIDECAR_PERCENT: u32 = 30;
 /// Of 100 faults, so many are followed by another one before the cluster has recovered.
 const AFTERSHOCK_PERCENT: u32 = 40;
 const AFTERSHOCK_MS: Range<u64> = 0..1_000;
@@ -116,6 +118,11 @@ async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'st
 
 async fn kill(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
     let (id, role) = target(world, random).await?;
+    if random.random_range(0..100) < SIDECAR_PERCENT
+        && let Some(sidecar) = &mut world.sidecar
+    {
+        sidecar.kill();
+    }
     let node = world.node(id)?;
     node.disk().set_volatile(false)?;
     sleep(Duration::from_millis(random.random_range(0..300))).await;

@@ -40,6 +40,11 @@ impl Journal {
         lock(&self.history).sends.push(send);
     }
 
+    /// Notes that there is somebody of whom something is to be acknowledged.
+    pub fn expect(&self, who: &str) {
+        lock(&self.progress).entry(who.to_owned()).or_default();
+    }
+
     /// Notes that something of `who` was acknowledged.
     pub fn progressed(&self, who: &str) {
         let mut progress = lock(&self.progress);

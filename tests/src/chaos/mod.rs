@@ -15,4 +15,5 @@ pub mod observe;
 pub mod options;
 pub mod power;
 pub mod run;
+pub mod sidecar;
 pub mod world;

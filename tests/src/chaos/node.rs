@@ -234,7 +234,7 @@ fn flippable(path: &Path, random: &mut impl Rng) -> anyhow::Result<Option<u64>> 
     Ok(Some(random.random_range(HEADER_BYTES..used / 2)))
 }
 
-fn free_port() -> anyhow::Result<String> {
+pub(super) fn free_port() -> anyhow::Result<String> {
     const ATTEMPTS_MAX: u32 = 1_000;
     let mut random = rand::rng();
     for _ in 0..ATTEMPTS_MAX {

@@ -107,7 +107,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     world.create_topics().await?;
     let journal = Arc::new(Journal::default());
     world.heal_disks()?;
-    let edges: Vec<_> = world.nodes.iter().map(Node::uri).collect();
+    let edges = world.edges();
     let load = Load::start(&journal, &edges).await?;
     let mut run = Run {
         world,

@@ -13,8 +13,14 @@ use outrigger_proto::{
 use tonic::transport::Channel;
 
 use super::{
-    journal::eventually, load, network::Network, node::Node, observe, options::Options,
+    journal::eventually,
+    load,
+    network::Network,
+    node::Node,
+    observe,
+    options::Options,
     power::PowerLibrary,
+    sidecar::{SIDECAR, Sidecar},
 };
 
 /// From the start of all processes to a leader.
@@ -36,11 +42,21 @@ first_check_ms = 500
 interval_ms_max = 1000
 "#;
 
+const SIDECAR_CONFIG: &str = r#"
+drain_ms = 1000
+
+[check_back]
+first_check_ms = 500
+interval_ms_max = 1000
+"#;
+
 /// The nodes of a cluster and all that lies between them.
 #[derive(Debug)]
 pub struct World {
     /// Members, and those that are about to be one.
     pub nodes: Vec<Node>,
+    /// In front of them.
+    pub sidecar: Option<Sidecar>,
     /// What lies between them.
     pub network: Network,
     directory: PathBuf,
@@ -62,6 +78,7 @@ impl World {
         fs::write(options.directory.join("node.toml"), CONFIG)?;
         let mut world = Self {
             nodes: Vec::new(),
+            sidecar: None,
             network: Network::default(),
             library: PowerLibrary::build(&options.directory)?,
             directory: options.directory.clone(),
@@ -87,7 +104,18 @@ impl World {
             "no cluster within {FORMATION_MS_MAX} ms; see {}",
             world.directory.display()
         );
+        fs::write(options.directory.join("sidecar.toml"), SIDECAR_CONFIG)?;
+        let edges: Vec<_> = world.nodes.iter().map(Node::edge).collect();
+        let (program, directory) = (world.program.clone(), world.directory.clone());
+        world.sidecar = Some(Sidecar::new(program, directory, &edges)?);
+        world.start_missing()?;
         Ok(world)
+    }
+
+    /// Everywhere that applications connect.
+    pub fn edges(&self) -> Vec<String> {
+        let sidecar = self.sidecar.iter().map(Sidecar::uri);
+        self.nodes.iter().map(Node::uri).chain(sidecar).collect()
     }
 
     /// Makes all disks what they are when nothing is wrong with them.
@@ -164,7 +192,7 @@ impl World {
         self.nodes.retain(|node| node.id != id);
     }
 
-    /// Starts all nodes that are not running; the ids of those that were not.
+    /// Starts everything that is not running; the ids of those that were not.
     ///
     /// # Errors
     ///
@@ -174,9 +202,14 @@ impl World {
             let is_running = node.is_running();
             (!is_running).then_some(node.id)
         });
-        let missing: Vec<_> = missing.collect();
+        let mut missing: Vec<_> = missing.collect();
         for id in &missing {
             self.start(*id)?;
+        }
+        if let Some(sidecar) = &mut self.sidecar
+            && sidecar.start(&self.environment, &self.network)?
+        {
+            missing.push(SIDECAR);
         }
         Ok(missing)
     }

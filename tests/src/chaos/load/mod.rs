@@ -48,6 +48,7 @@ impl Load {
         for edge in edges {
             for number in 0..PRODUCERS {
                 let name = format!("{edge}#{number}");
+                journal.expect(&name);
                 let producing = producers::produce(journal.clone(), edge.clone(), name, number);
                 load.sending.spawn(producing);
             }
@@ -61,7 +62,9 @@ impl Load {
             let transacting = transactions::transact(journal.clone(), edges.clone(), number);
             load.sending.spawn(transacting);
         }
+        journal.expect("transactions");
         for group in CONSUMER_GROUPS {
+            journal.expect(group);
             for number in 0..MEMBERS {
                 let consuming =
                     consumers::consume(journal.clone(), edges.clone(), group, number as usize);
