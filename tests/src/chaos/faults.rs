@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use outrigger_proto::cluster::{AddRequest, RemoveRequest, ReplaceRequest, TransferRequest};
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _, seq::SliceRandom as _};
 use rustix::process::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{journal::eventually, network::Link, options::FaultKind, world::World};
 
@@ -23,25 +23,45 @@ const MEMBERSHIP_MS_MAX: u64 = 30_000;
 /// Of 100 faults, so many hit the leader.
 const LEADER_PERCENT: u32 = 60;
 
+/// What was done.
+#[derive(Debug)]
+pub struct Strike {
+    /// For people.
+    pub done: String,
+    /// How long it took until others were served while a single node had its fault.
+    pub failover_ms: Option<u64>,
+}
+
+impl From<String> for Strike {
+    fn from(done: String) -> Self {
+        Self {
+            done,
+            failover_ms: None,
+        }
+    }
+}
+
 /// Breaks something of this kind, and stops breaking it. What is still to be healed then is
-/// that nodes are down; says what was done.
+/// that nodes are down. When the fault is alone and concerns one node, it lasts until others
+/// are served at the other nodes.
 ///
 /// # Errors
 ///
-/// When it could not be done, or a change of the members was refused.
+/// When it could not be done, a change of the members was refused, or others are not served.
 pub async fn strike(
     world: &mut World,
     kind: FaultKind,
     random: &mut StdRng,
-) -> anyhow::Result<String> {
+    is_alone: bool,
+) -> anyhow::Result<Strike> {
     match kind {
-        FaultKind::Kill => kill(world, random).await,
-        FaultKind::Pause => pause(world, random).await,
-        FaultKind::Partition => partition(world, random).await,
-        FaultKind::Power => power(world, random).await,
-        FaultKind::DiskFull => disk_full(world, random).await,
-        FaultKind::Bitflip => bitflip(world, random).await,
-        FaultKind::Membership => membership(world, random).await,
+        FaultKind::Kill => kill(world, random, is_alone).await,
+        FaultKind::Pause => pause(world, random, is_alone).await,
+        FaultKind::Partition => partition(world, random, is_alone).await,
+        FaultKind::Power => Ok(power(world, random).await?.into()),
+        FaultKind::DiskFull => Ok(disk_full(world, random).await?.into()),
+        FaultKind::Bitflip => Ok(bitflip(world, random).await?.into()),
+        FaultKind::Membership => Ok(membership(world, random).await?.into()),
     }
 }
 
@@ -75,7 +95,7 @@ pub async fn strike_again(
     }
     heal(world)?;
     hold(random, AFTERSHOCK_MS).await;
-    strike(world, kind, random).await.map(Some)
+    Ok(Some(strike(world, kind, random, false).await?.done))
 }
 
 /// Undoes whatever is still broken; the ids of nodes that were not running.
@@ -90,6 +110,25 @@ pub fn heal(world: &mut World) -> anyhow::Result<Vec<u64>> {
     }
     world.heal_disks()?;
     world.start_missing()
+}
+
+/// Waits until others are served without this node, and a while.
+async fn last(
+    world: &World,
+    id: u64,
+    random: &mut StdRng,
+    range: Range<u64>,
+    is_alone: bool,
+) -> anyhow::Result<(Option<u64>, u64)> {
+    let began = Instant::now();
+    let failover_ms = match is_alone {
+        true => Some(world.served_without(id).await?),
+        false => None,
+    };
+    let until = began + Duration::from_millis(random.random_range(range));
+    sleep_until(until).await;
+    let lasted_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok((failover_ms, lasted_ms))
 }
 
 async fn hold(random: &mut StdRng, range: Range<u64>) -> u64 {
@@ -116,7 +155,7 @@ async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'st
     }
 }
 
-async fn kill(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+async fn kill(world: &mut World, random: &mut StdRng, is_alone: bool) -> anyhow::Result<Strike> {
     let (id, role) = target(world, random).await?;
     if random.random_range(0..100) < SIDECAR_PERCENT
         && let Some(sidecar) = &mut world.sidecar
@@ -127,19 +166,29 @@ async fn kill(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> 
     node.disk().set_volatile(false)?;
     sleep(Duration::from_millis(random.random_range(0..300))).await;
     node.kill();
-    let down_ms = hold(random, DOWN_MS).await;
-    Ok(format!("killed {role} {id}, down for {down_ms} ms"))
+    let (failover_ms, down_ms) = last(world, id, random, DOWN_MS, is_alone).await?;
+    Ok(Strike {
+        done: format!("killed {role} {id}, down for {down_ms} ms"),
+        failover_ms,
+    })
 }
 
-async fn pause(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+async fn pause(world: &mut World, random: &mut StdRng, is_alone: bool) -> anyhow::Result<Strike> {
     let (id, role) = target(world, random).await?;
     world.node(id)?.signal(Signal::STOP);
-    let time_ms = hold(random, PAUSE_MS).await;
+    let (failover_ms, time_ms) = last(world, id, random, PAUSE_MS, is_alone).await?;
     world.node(id)?.signal(Signal::CONT);
-    Ok(format!("stopped {role} {id} for {time_ms} ms"))
+    Ok(Strike {
+        done: format!("stopped {role} {id} for {time_ms} ms"),
+        failover_ms,
+    })
 }
 
-async fn partition(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
+async fn partition(
+    world: &mut World,
+    random: &mut StdRng,
+    is_alone: bool,
+) -> anyhow::Result<Strike> {
     let (id, role) = target(world, random).await?;
     let shape = *[
         "both ways",
@@ -161,11 +210,12 @@ async fn partition(world: &mut World, random: &mut StdRng) -> anyhow::Result<Str
         world.network.set(id, other, out);
         world.network.set(other, id, back);
     }
-    let time_ms = hold(random, PARTITION_MS).await;
+    let (failover_ms, time_ms) = last(world, id, random, PARTITION_MS, is_alone).await?;
     world.network.heal();
-    Ok(format!(
-        "partitioned {role} {id}, {shape}, for {time_ms} ms"
-    ))
+    Ok(Strike {
+        done: format!("partitioned {role} {id}, {shape}, for {time_ms} ms"),
+        failover_ms,
+    })
 }
 
 async fn power(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {

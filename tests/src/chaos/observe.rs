@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use outrigger_proto::{
     cluster::{DigestRequest, DigestResponse, ReadQueueRequest, cluster_client::ClusterClient},
-    v1,
+    v1::{self, producer_client::ProducerClient},
 };
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
     journal::fingerprint,
-    load::{BULK_TOPIC, TOPICS},
+    load::{BULK_TOPIC, PROBE_TOPIC, TOPICS},
 };
 use crate::checker::{Queue, QueueName, Replica, Stored};
 
@@ -34,6 +34,23 @@ pub fn connect(uri: &str, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel
         .timeout(limit)
         .connect_lazy();
     Ok(ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// True when a message is stored through this edge within a moment.
+pub async fn probe(uri: &str) -> bool {
+    const PROBE_MS_MAX: u64 = 500;
+    let limit = Duration::from_millis(PROBE_MS_MAX);
+    let message = v1::Message {
+        topic: PROBE_TOPIC.0.to_owned(),
+        ..v1::Message::default()
+    };
+    let sent = async {
+        let endpoint = Endpoint::from_shared(uri.to_owned()).ok()?.timeout(limit);
+        let mut client = ProducerClient::new(endpoint.connect().await.ok()?);
+        let message = Some(message);
+        client.send(v1::SendRequest { message }).await.ok()
+    };
+    matches!(tokio::time::timeout(limit, sent).await, Ok(Some(_)))
 }
 
 /// What a node has applied.

@@ -69,6 +69,8 @@ pub struct Summary {
     pub stuck: Vec<String>,
     /// A few cases of each broken promise.
     pub examples: BTreeMap<Violation, Vec<String>>,
+    /// From a fault of one node to service at the others, for each of them, in order.
+    pub failovers_ms: Vec<u64>,
     /// From healing to everybody being served again, at most.
     pub recovery_ms_max: u64,
     /// And in the middle.
@@ -93,6 +95,7 @@ struct Run {
     faults: BTreeMap<FaultKind, u32>,
     aftershocks: u32,
     stuck: Vec<String>,
+    failovers_ms: Vec<u64>,
     recoveries_ms: Vec<u64>,
 }
 
@@ -116,6 +119,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
         faults: BTreeMap::new(),
         aftershocks: 0,
         stuck: Vec::new(),
+        failovers_ms: Vec::new(),
         recoveries_ms: Vec::new(),
     };
     let rounds = run.rounds(options).await;
@@ -170,7 +174,12 @@ impl Run {
         *self.faults.entry(kind).or_default() += 1;
         let led = self.world.leader().await.unwrap_or(0);
         self.journal.set_filling(kind == FaultKind::DiskFull);
-        let mut done = faults::strike(&mut self.world, kind, random).await?;
+        let strike = faults::strike(&mut self.world, kind, random, true).await?;
+        let mut done = strike.done;
+        if let Some(failover_ms) = strike.failover_ms {
+            self.failovers_ms.push(failover_ms);
+            done = format!("{done}, others served after {failover_ms} ms");
+        }
         let again = faults::strike_again(&mut self.world, &options.faults, random).await?;
         if let Some(again) = again {
             self.aftershocks += 1;
@@ -265,6 +274,7 @@ impl Run {
 
     fn summary(&mut self, report: &Report, options: &Options, rounds: u32) -> Summary {
         self.recoveries_ms.sort_unstable();
+        self.failovers_ms.sort_unstable();
         let middle = self.recoveries_ms.get(self.recoveries_ms.len() / 2);
         let examples = |finding: &Finding| finding.examples.clone();
         Summary {
@@ -293,6 +303,7 @@ impl Run {
                 .map(|(violation, finding)| (*violation, examples(finding)))
                 .collect(),
             stuck: std::mem::take(&mut self.stuck),
+            failovers_ms: std::mem::take(&mut self.failovers_ms),
             recovery_ms_max: self.recoveries_ms.last().copied().unwrap_or(0),
             recovery_ms_p50: middle.copied().unwrap_or(0),
             seconds: 0.0,

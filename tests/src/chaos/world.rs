@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -27,6 +28,8 @@ use super::{
 const FORMATION_MS_MAX: u64 = 20_000;
 /// From healing to all members being up to date.
 pub const RECOVERY_MS_MAX: u64 = 20_000;
+/// From a fault of one node to service at the others.
+const SERVED_MS_MAX: u64 = 10_000;
 /// Entries that a member may be behind under load.
 const LAG_MAX: u64 = 2_000;
 /// Settings of all nodes: small and quick, so that a round sees much.
@@ -245,6 +248,25 @@ impl World {
             })
     }
 
+    /// How long it takes until applications are served again at a node that this fault does
+    /// not concern, in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When they are not in time.
+    pub async fn served_without(&self, id: u64) -> anyhow::Result<u64> {
+        let began = Instant::now();
+        let others = self.nodes.iter().filter(|node| node.id != id);
+        let other = others.map(Node::uri).next().context("no other nodes")?;
+        let is_served = eventually(SERVED_MS_MAX, async || observe::probe(&other).await);
+        anyhow::ensure!(
+            is_served.await,
+            "nobody is served within {SERVED_MS_MAX} ms while {id} has a fault: {:?}",
+            self.status().await
+        );
+        Ok(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Topics and consumer groups.
     ///
     /// # Errors
@@ -253,7 +275,10 @@ impl World {
     pub async fn create_topics(&self) -> anyhow::Result<()> {
         let node = self.nodes.first().context("there are no nodes")?;
         let mut admin = AdminClient::connect(node.uri()).await?;
-        for (topic, queues) in load::TOPICS.into_iter().chain([load::BULK_TOPIC]) {
+        for (topic, queues) in load::TOPICS
+            .into_iter()
+            .chain([load::BULK_TOPIC, load::PROBE_TOPIC])
+        {
             admin
                 .create_topic(v1::CreateTopicRequest {
                     topic: topic.to_owned(),

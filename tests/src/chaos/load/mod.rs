@@ -17,6 +17,8 @@ use super::journal::Journal;
 pub const TOPICS: [(&str, u32); 2] = [("chaos-orders", 4), ("chaos-stock", 2)];
 /// A topic that nobody consumes, for filling disks.
 pub const BULK_TOPIC: (&str, u32) = ("chaos-bulk", 2);
+/// A topic of which nobody keeps account, for seeing whether anybody is served.
+pub const PROBE_TOPIC: (&str, u32) = ("chaos-probe", 1);
 /// The producer group of all transactions.
 pub const PRODUCER_GROUP: &str = "chaos";
 /// Consumer groups; each reads all topics.

@@ -1,0 +1,63 @@
+//! A cluster of real nodes that is broken and healed under load. Short; the program `chaos`
+//! does it for as long as one likes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends with a panic, and what it measured is for whoever reads its output"
+)]
+
+use std::path::PathBuf;
+
+use outrigger_tests::{
+    chaos::{
+        options::{FaultKind, Options},
+        run::{Summary, run},
+    },
+    checker::Violation,
+};
+
+fn options(directory: PathBuf, faults: &[FaultKind]) -> Options {
+    Options {
+        program: env!("CARGO_BIN_EXE_outrigger-under-test").into(),
+        nodes: 3,
+        rounds: u32::try_from(faults.len()).expect("few"),
+        seed: 11,
+        faults: faults.to_vec(),
+        directory,
+        disks_lie: false,
+        environment: Vec::new(),
+    }
+}
+
+async fn run_with(change: impl FnOnce(&mut Options), faults: &[FaultKind]) -> Summary {
+    let parent = tempfile::tempdir().expect("a directory");
+    let mut options = options(parent.path().join("chaos"), faults);
+    change(&mut options);
+    let summary = run(&options).await.expect("the cluster forms");
+    println!("{}", serde_json::to_string(&summary).expect("JSON"));
+    if !summary.is_clean() && !options.disks_lie {
+        println!("kept in {}", parent.keep().display());
+    }
+    summary
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_acknowledged_is_lost() {
+    let faults = [FaultKind::Kill, FaultKind::Power, FaultKind::Bitflip];
+    let summary = run_with(|_| {}, &faults).await;
+    assert!(summary.is_clean(), "{summary:#?}");
+    assert!(summary.acknowledged > 100, "{summary:#?}");
+    assert!(summary.acks > 100, "{summary:#?}");
+}
+
+/// An acknowledgement before the sync, as far as a disk can tell: when all nodes lose their
+/// power, what they acknowledged is gone, and that is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disks_that_lie_are_found_out() {
+    let summary = run_with(|options| options.disks_lie = true, &[FaultKind::Power]).await;
+    assert!(!summary.is_clean(), "{summary:#?}");
+    let lost = summary.violations.get(&Violation::Lost).copied();
+    assert!(lost > Some(0), "{summary:#?}");
+}
