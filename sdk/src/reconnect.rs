@@ -9,7 +9,8 @@ pub(crate) struct Reconnect {
 }
 
 const DELAY_FIRST_MS: u64 = 10;
-const DELAY_MAX_MS: u64 = 500;
+/// A new leader is there within tenths of a second; waiting longer than that would be noticed.
+const DELAY_MAX_MS: u64 = 100;
 
 impl Reconnect {
     pub(crate) fn new() -> Self {

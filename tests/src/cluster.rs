@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -516,16 +517,24 @@ pub async fn get(address: &str, path: &str) -> anyhow::Result<String> {
     Ok(timeout(CALL, asked).await??)
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that no other call in this process gets.
 ///
 /// # Errors
 ///
 /// When there is none.
 pub fn free_port() -> anyhow::Result<String> {
     const ATTEMPTS_MAX: u32 = 1_000;
-    let mut random = rand::rng();
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut port = next.unwrap_or_else(|| rand::rng().random_range(PORTS));
     for _ in 0..ATTEMPTS_MAX {
-        let address = format!("127.0.0.1:{}", random.random_range(PORTS));
+        port = if port + 1 < PORTS.end {
+            port + 1
+        } else {
+            PORTS.start
+        };
+        *next = Some(port);
+        let address = format!("127.0.0.1:{port}");
         if TcpListener::bind(&address).is_ok() {
             return Ok(address);
         }

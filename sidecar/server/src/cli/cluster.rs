@@ -22,6 +22,8 @@ const STATUS_MS_MAX: u64 = 5_000;
 /// Times that a command follows the leader to another node.
 const LEADERS_COUNT_MAX: u32 = 5;
 const LEADER_PAUSE_MS: u64 = 300;
+/// Times that a node is asked again because it knows no leader.
+const ELECTION_POLLS_MAX: u32 = 5;
 
 /// Arguments of `outrigger cluster`.
 #[derive(Debug, Args)]
@@ -129,7 +131,15 @@ async fn status_of(server: &str) -> anyhow::Result<StatusResponse> {
 
 /// The leader knows most, so it is asked when it can be reached.
 async fn status(server: &str) -> anyhow::Result<StatusResponse> {
-    let status = status_of(server).await?;
+    let mut status = status_of(server).await?;
+    for _ in 0..ELECTION_POLLS_MAX {
+        if status.leader != 0 {
+            break;
+        }
+        // There may be an election just now.
+        tokio::time::sleep(Duration::from_millis(LEADER_PAUSE_MS)).await;
+        status = status_of(server).await?;
+    }
     let Some(edge) = edge_of(&status, status.leader) else {
         return Ok(status);
     };
@@ -147,24 +157,22 @@ fn edge_of(status: &StatusResponse, id: u64) -> Option<&str> {
 
 /// Asks the leader, wherever it is; without one, says so.
 async fn change(server: &str, command: Command) -> anyhow::Result<()> {
-    // Straight to the leader, as far as the node knows it.
-    let known = status_of(server).await?;
-    let leader = edge_of(&known, known.leader);
-    let mut at = leader.map_or_else(|| server.to_owned(), |edge| format!("http://{edge}"));
     for attempt in 1.. {
-        let status = match ask(&at, command.clone()).await? {
+        // Straight to the leader, as far as the node knows it.
+        let known = status(server).await?;
+        let leader = edge_of(&known, known.leader);
+        let at = leader.map_or_else(|| server.to_owned(), |edge| format!("http://{edge}"));
+        let refusal = match ask(&at, command.clone()).await? {
             Ok(_) => return Ok(()),
-            Err(status) => status,
+            Err(refusal) => refusal,
         };
-        let info = status.get_details_error_info();
-        let is_elsewhere = info
-            .as_ref()
-            .is_some_and(|info| info.reason == "NOT_LEADER");
-        if status.code() != Code::Unavailable || !is_elsewhere || attempt >= LEADERS_COUNT_MAX {
-            return Err(told(&at, &status));
+        let info = refusal.get_details_error_info();
+        let reason = info.map(|info| info.reason).unwrap_or_default();
+        // Nothing was changed, and another node leads or is about to.
+        let may_repeat = matches!(reason.as_str(), "NOT_LEADER" | "LEADERSHIP_NOT_TAKEN");
+        if !may_repeat || attempt >= LEADERS_COUNT_MAX {
+            return Err(told(&at, &refusal));
         }
-        let edge = info.and_then(|info| info.metadata.get("leader_edge").cloned());
-        at = edge.map_or_else(|| server.to_owned(), |edge| format!("http://{edge}"));
         tokio::time::sleep(Duration::from_millis(LEADER_PAUSE_MS)).await;
     }
     anyhow::bail!("no node leads")

@@ -7,7 +7,7 @@ use outrigger_log::{
 use outrigger_proto::cluster::NodeState;
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tonic::Code;
 
@@ -139,19 +139,26 @@ impl Changes {
     pub(crate) async fn led(&self) -> Result<Log, ChangeError> {
         let log = self.presence().log();
         let log = log.ok_or(ChangeError::NotLeader { leader: None })?;
-        if let Leadership::Following { leader, .. } = &*log.leadership().borrow() {
-            let leader = leader.clone();
-            return Err(ChangeError::NotLeader { leader });
-        }
-        if log.has_lease() {
-            return Ok(log);
-        }
-        let confirmed = log.confirm_leadership();
-        match timeout(Duration::from_millis(CONFIRM_MS_MAX), confirmed).await {
-            Ok(Ok(())) => Ok(log),
-            Ok(Err(_)) | Err(_) => Err(ChangeError::NoQuorum {
-                voters: log.members().voters.len(),
-            }),
+        let until = Instant::now() + Duration::from_millis(CONFIRM_MS_MAX);
+        loop {
+            if let Leadership::Following { leader, .. } = &*log.leadership().borrow() {
+                let leader = leader.clone();
+                return Err(ChangeError::NotLeader { leader });
+            }
+            if log.has_lease() {
+                return Ok(log);
+            }
+            match timeout_at(until, log.confirm_leadership()).await {
+                Ok(Ok(())) => return Ok(log),
+                // Just elected, or about to lose the lead: it will be clear in a moment.
+                Ok(Err(_)) => sleep(Duration::from_millis(STEP_RETRY_MS)).await,
+                Err(_) => {}
+            }
+            if Instant::now() >= until {
+                return Err(ChangeError::NoQuorum {
+                    voters: log.members().voters.len(),
+                });
+            }
         }
     }
 

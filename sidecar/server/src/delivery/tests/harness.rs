@@ -38,6 +38,8 @@ pub(super) struct Sidecar {
     pub(super) service: Service,
     pub(super) client: ConsumerClient<Channel>,
     pub(super) overloaded: Arc<AtomicBool>,
+    /// Another node may lead.
+    pub(super) cut_off: Arc<AtomicBool>,
     _data: tempfile::TempDir,
 }
 
@@ -45,6 +47,7 @@ pub(super) struct Sidecar {
 struct Overloadable {
     log: LogStore,
     overloaded: Arc<AtomicBool>,
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Store for Overloadable {
@@ -53,11 +56,14 @@ impl Store for Overloadable {
     }
 
     fn has_lease(&self) -> bool {
-        self.log.has_lease()
+        !self.cut_off.load(Ordering::SeqCst) && self.log.has_lease()
     }
 
     fn confirm(&self) -> BoxFuture<'static, bool> {
-        self.log.confirm()
+        match self.cut_off.load(Ordering::SeqCst) {
+            true => futures::future::ready(false).boxed(),
+            false => self.log.confirm(),
+        }
     }
 
     fn ensure_topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<TopicInfo, Failure>> {
@@ -122,9 +128,11 @@ pub(super) async fn start(options: Options) -> Sidecar {
         .await
         .unwrap();
     let overloaded = Arc::<AtomicBool>::default();
+    let cut_off = Arc::<AtomicBool>::default();
     let store = Overloadable {
         log: LogStore::new(log.clone(), &options),
         overloaded: Arc::clone(&overloaded),
+        cut_off: Arc::clone(&cut_off),
     };
     let service = Service::over(store, options);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,6 +149,7 @@ pub(super) async fn start(options: Options) -> Sidecar {
         service,
         client: client.max_decoding_message_size(usize::MAX),
         overloaded,
+        cut_off,
         _data: data,
     }
 }

@@ -46,6 +46,25 @@ async fn a_message_is_delivered_once_acked_durably_and_never_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_delivered_while_another_node_may_lead() {
+    let mut sidecar = start(options()).await;
+    sidecar.topic("orders").await;
+    let subscribed = subscribe("stock", "orders", "", 10);
+    let mut stream = sidecar.consume(subscribed).await.unwrap();
+    sidecar.cut_off.store(true, Ordering::SeqCst);
+    sidecar.send("orders", &[("a", "", 0)]).await;
+    let waiting = Duration::from_millis(300);
+    let early = timeout(waiting, stream.responses.message()).await;
+    assert!(early.is_err(), "{early:?}");
+    assert!(sidecar.receive("points", "orders", 100).await.is_empty());
+
+    // It turns out that this node leads after all.
+    sidecar.cut_off.store(false, Ordering::SeqCst);
+    let delivery = timeout(SOON, stream.delivery()).await.unwrap();
+    assert_eq!(names(&[delivery]), ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_is_woken_by_a_message_and_by_a_drain() {
     let mut sidecar = start(options()).await;
     sidecar.topic("orders").await;
