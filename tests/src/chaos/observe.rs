@@ -48,7 +48,11 @@ pub async fn probe(uri: &str) -> bool {
         let endpoint = Endpoint::from_shared(uri.to_owned()).ok()?.timeout(limit);
         let mut client = ProducerClient::new(endpoint.connect().await.ok()?);
         let message = Some(message);
-        client.send(v1::SendRequest { message }).await.ok()
+        let request = v1::SendRequest {
+            message,
+            ..v1::SendRequest::default()
+        };
+        client.send(request).await.ok()
     };
     matches!(tokio::time::timeout(limit, sent).await, Ok(Some(_)))
 }
