@@ -22,6 +22,9 @@ mod place;
 mod queue_index;
 mod raft;
 mod reading;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod state;
 mod submit;
 mod transaction;

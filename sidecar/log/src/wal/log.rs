@@ -35,9 +35,12 @@ pub(crate) struct NewEntry {
 
 /// The write-ahead log of a node.
 pub(crate) struct Wal {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     reader: Reader,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Does the threads' work where there are none.
+    #[cfg(feature = "simulation")]
+    pub(super) inline: Option<Mutex<super::inline::Inline>>,
     /// Kept until nothing is written any more.
     held: Mutex<Option<File>>,
 }
@@ -50,6 +53,22 @@ impl Wal {
         disk: Arc<dyn Disk>,
         on_fatal: OnFatal,
     ) -> Result<Self, WalOpenError> {
+        let (wal, writer) = Self::recover(directory, options, disk, on_fatal)?;
+        wal.start(writer).map_err(|source| WalOpenError::Io {
+            action: "starting the threads of",
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(wal)
+    }
+
+    /// Reads what is there. Nothing is written before the writer is put to work.
+    pub(super) fn recover(
+        directory: &Path,
+        options: WalOptions,
+        disk: Arc<dyn Disk>,
+        on_fatal: OnFatal,
+    ) -> Result<(Self, Writer), WalOpenError> {
         damage::check(directory)?;
         let quarantine = directory.join(QUARANTINE);
         let recovered = recovery::recover(&*disk, directory, &quarantine, &options)?;
@@ -75,15 +94,14 @@ impl Wal {
             shared,
             reader,
             threads: Mutex::default(),
+            #[cfg(feature = "simulation")]
+            inline: None,
             held: Mutex::default(),
         };
         let active = wal.plan(recovered.active, recovered.prepared);
-        wal.start(active).map_err(|source| WalOpenError::Io {
-            action: "starting the threads of",
-            path: directory.to_owned(),
-            source,
-        })?;
-        Ok(wal)
+        let shared = Arc::clone(&wal.shared);
+        let writer = Writer::new(shared, active.plan.sequence, active.file);
+        Ok((wal, writer))
     }
 
     /// Keeps the lock on the log's surroundings until the log is closed.
@@ -106,8 +124,7 @@ impl Wal {
         active
     }
 
-    fn start(&self, active: recovery::Found) -> io::Result<()> {
-        let writer = Writer::new(Arc::clone(&self.shared), active.plan.sequence, active.file);
+    fn start(&self, writer: Writer) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let mut threads = lock(&self.threads);
@@ -332,6 +349,8 @@ impl Wal {
                 tracing::error!("a thread of the log panicked");
             }
         }
+        #[cfg(feature = "simulation")]
+        self.finish_inline();
         lock(&self.held).take();
     }
 }

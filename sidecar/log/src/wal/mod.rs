@@ -9,6 +9,8 @@ pub(crate) mod disk;
 mod error;
 mod group;
 mod index;
+#[cfg(feature = "simulation")]
+mod inline;
 mod log;
 mod options;
 mod position;
@@ -34,6 +36,8 @@ pub(crate) use disk::OsDisk;
 pub use error::{ReadError, WalOpenError};
 pub(crate) use group::{EntryId, Vote};
 pub(crate) use index::FullSegment;
+#[cfg(feature = "simulation")]
+pub(crate) use inline::Written;
 pub(crate) use log::{NewEntry, Wal};
 pub(crate) use options::WalOptions;
 use position::Position;

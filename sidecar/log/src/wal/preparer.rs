@@ -91,21 +91,46 @@ impl Preparer {
         self.changed.notify_all();
     }
 
+    /// The segment, when it is ready.
+    #[cfg(feature = "simulation")]
+    pub(super) fn try_take(&self, sequence: u32) -> Option<Arc<dyn DiskFile>> {
+        lock(&self.orders).ready.remove(&sequence)
+    }
+
+    /// Prepares what was ordered, until that fails.
+    #[cfg(feature = "simulation")]
+    pub(super) fn prepare_ordered(&self) {
+        loop {
+            let Some(plan) = lock(&self.orders).wanted.front().copied() else {
+                return;
+            };
+            match self.prepare(plan) {
+                Ok(file) => self.hand_over(plan, file),
+                Err(error) => return self.refuse(plan, &error),
+            }
+        }
+    }
+
     /// Works until closed.
     pub(super) fn run(&self) {
         while let Some(plan) = self.next_order() {
             match self.prepare(plan) {
-                Ok(file) => {
-                    self.no_space.store(false, Ordering::Relaxed);
-                    let mut orders = lock(&self.orders);
-                    orders.wanted.pop_front();
-                    orders.ready.insert(plan.sequence, file);
-                    self.changed.notify_all();
-                }
+                Ok(file) => self.hand_over(plan, file),
                 Err(_) if lock(&self.orders).closing => return,
-                Err(error) => self.wait_for_space(plan, &error),
+                Err(error) => {
+                    self.refuse(plan, &error);
+                    self.wait_for_space();
+                }
             }
         }
+    }
+
+    fn hand_over(&self, plan: Plan, file: Arc<dyn DiskFile>) {
+        self.no_space.store(false, Ordering::Relaxed);
+        let mut orders = lock(&self.orders);
+        orders.wanted.pop_front();
+        orders.ready.insert(plan.sequence, file);
+        self.changed.notify_all();
     }
 
     fn next_order(&self) -> Option<Plan> {
@@ -142,7 +167,7 @@ impl Preparer {
 
     /// Whatever the reason is, the log goes on as far as it has segments, and the edge refuses
     /// new work until a segment can be made again.
-    fn wait_for_space(&self, plan: Plan, error: &std::io::Error) {
+    fn refuse(&self, plan: Plan, error: &std::io::Error) {
         if !self.no_space.swap(true, Ordering::Relaxed) {
             tracing::error!(segment = plan.sequence, bytes = plan.bytes, %error,
                 "the next segment of the log cannot be prepared; refusing new work");
@@ -150,6 +175,9 @@ impl Preparer {
         if let Err(error) = segment::discard(&*self.disk, &self.directory, plan.sequence) {
             tracing::debug!(%error, "an unfinished segment could not be removed");
         }
+    }
+
+    fn wait_for_space(&self) {
         let orders = lock(&self.orders);
         if orders.closing {
             return;

@@ -42,6 +42,10 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     file: Arc<dyn DiskFile>,
     segment: u32,
+    /// What was taken and is not written yet.
+    batch: VecDeque<Item>,
+    /// The segment whose seal the next sync covers.
+    sealing: Option<u32>,
     buffer: Vec<u8>,
     /// Where the buffer's first byte goes.
     buffer_offset: u32,
@@ -57,6 +61,8 @@ impl Writer {
             shared,
             file,
             segment,
+            batch: VecDeque::new(),
+            sealing: None,
             buffer: Vec::new(),
             buffer_offset: 0,
             flushed: Vec::new(),
@@ -66,21 +72,41 @@ impl Writer {
 
     /// Writes until the log is closed and everything is durable, or until an error.
     pub(super) fn run(mut self) {
-        while let Some(batch) = self.take_batch() {
-            match self.write(batch) {
+        while let Some(batch) = self.wait_for_batch() {
+            self.batch = batch;
+            match self.write_batch() {
                 Ok(()) => {}
-                Err(Stop::Failed(error)) => {
-                    let what = "writing the log failed; it is unknown what is on disk";
-                    self.shared.fatal(what, &error);
-                    return self.stop(error.kind());
-                }
+                Err(Stop::Failed(error)) => return self.fail(&error),
                 Err(Stop::Closed) => return self.stop(io::ErrorKind::StorageFull),
             }
         }
     }
 
+    /// Writes all of the batch, and waits for the segments that it needs.
+    fn write_batch(&mut self) -> Result<(), Stop> {
+        loop {
+            self.write()?;
+            if let Some(sealed) = self.sync()? {
+                let next = self.shared.preparer.take(sealed + 1);
+                self.begin_segment(sealed + 1, next.ok_or(Stop::Closed)?);
+            }
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what waits, without waiting for it. False when there is nothing to write.
+    #[cfg(feature = "simulation")]
+    pub(super) fn take_what_waits(&mut self) -> bool {
+        if self.batch.is_empty() {
+            self.batch = take_batch(&mut lock(&self.shared.state).queue);
+        }
+        !self.batch.is_empty()
+    }
+
     /// Waits for work; none when closed and done.
-    fn take_batch(&self) -> Option<VecDeque<Item>> {
+    fn wait_for_batch(&self) -> Option<VecDeque<Item>> {
         let shared = &self.shared;
         let mut state = lock(&shared.state);
         // Commit positions come soon after a batch: the first wait is short, so that they need
@@ -102,30 +128,53 @@ impl Writer {
                 shared.push_lazy(&mut state);
             }
         }
-        let mut bytes = 0;
-        let fits = |item: &&Item| {
-            bytes += match item {
-                Item::Record { record, .. } => record.stored_bytes(),
-                Item::Seal(_) | Item::Flushed(_) => 0,
-            };
-            bytes <= BATCH_BYTES_MAX
-        };
-        let count = state.queue.iter().take_while(fits).count().max(1);
-        if count == state.queue.len() {
-            return Some(std::mem::take(&mut state.queue));
-        }
-        Some(state.queue.drain(..count).collect())
+        Some(take_batch(&mut state.queue))
     }
 
-    fn write(&mut self, batch: VecDeque<Item>) -> Result<(), Stop> {
-        for item in batch {
+    /// Writes the batch up to the end of the segment. It is not durable yet.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        while self.sealing.is_none()
+            && let Some(item) = self.batch.pop_front()
+        {
             match item {
                 Item::Record { offset, record } => self.add(&record, offset),
                 Item::Seal(item) => self.seal(&item)?,
                 Item::Flushed(flushed) => self.flushed.push(flushed),
             }
         }
-        Ok(self.sync()?)
+        if !self.buffer.is_empty() {
+            let offset = u64::from(self.buffer_offset);
+            self.file.write_at(&self.buffer, offset)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written, and says so. Answers with the segment that is full now:
+    /// the next one must be begun before more is written.
+    pub(super) fn sync(&mut self) -> io::Result<Option<u32>> {
+        if !self.buffer.is_empty() {
+            self.file.sync_data()?;
+            let end = Position {
+                segment: self.segment,
+                offset: self.buffer_offset + self.buffer.len() as u32,
+            };
+            self.shared.synced(end, &self.last);
+            self.last.clear();
+            self.buffer.clear();
+            self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        }
+        self.flushed.drain(..).for_each(|flushed| flushed(Ok(())));
+        let sealed = self.sealing.take();
+        if let Some(segment) = sealed {
+            self.shared.seal_written(segment);
+        }
+        Ok(sealed)
+    }
+
+    /// Goes on in the next segment.
+    pub(super) fn begin_segment(&mut self, segment: u32, file: Arc<dyn DiskFile>) {
+        self.file = file;
+        self.segment = segment;
     }
 
     fn add(&mut self, record: &Record, offset: u32) {
@@ -143,9 +192,9 @@ impl Writer {
         }
     }
 
-    /// Ends a full segment and goes on with the next. The full one is durable, with its seal,
-    /// before anything is written to the next.
-    fn seal(&mut self, item: &SealItem) -> Result<(), Stop> {
+    /// Ends a full segment. It is durable, with its seal, before anything is written to the
+    /// next.
+    fn seal(&mut self, item: &SealItem) -> io::Result<()> {
         for (record, offset) in [
             (&item.table, item.table_offset),
             (&item.seal, item.seal_offset),
@@ -158,42 +207,26 @@ impl Writer {
         }
         let trailer = seal::encode_trailer(item.segment, item.segment_bytes, item.seal_offset);
         let trailer_offset = item.segment_bytes - SEGMENT_TRAILER_BYTES;
-        self.file.write_at(&trailer, u64::from(trailer_offset))?;
-        self.sync()?;
-        self.shared.seal_written(item.segment);
-        let next = self.segment + 1;
-        let prepared = self.shared.preparer.take(next);
-        self.file = prepared.ok_or(Stop::Closed)?;
-        self.segment = next;
-        Ok(())
+        self.sealing = Some(item.segment);
+        self.file.write_at(&trailer, u64::from(trailer_offset))
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            let offset = u64::from(self.buffer_offset);
-            self.file.write_at(&self.buffer, offset)?;
-            self.file.sync_data()?;
-            let end = Position {
-                segment: self.segment,
-                offset: self.buffer_offset + self.buffer.len() as u32,
-            };
-            self.shared.synced(end, &self.last);
-            self.last.clear();
-            self.buffer.clear();
-            self.buffer.shrink_to(BUFFER_KEPT_BYTES);
-        }
-        self.flushed.drain(..).for_each(|flushed| flushed(Ok(())));
-        Ok(())
+    /// It is unknown what is on disk.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        let what = "writing the log failed; it is unknown what is on disk";
+        self.shared.fatal(what, error);
+        self.stop(error.kind());
     }
 
     /// Nothing is written any more.
-    fn stop(&mut self, kind: io::ErrorKind) {
+    pub(super) fn stop(&mut self, kind: io::ErrorKind) {
         let rest = {
             let mut state = lock(&self.shared.state);
             state.failed = Some(kind);
             std::mem::take(&mut state.queue)
         };
-        let waiting = rest.into_iter().filter_map(|item| match item {
+        let rest = self.batch.drain(..).chain(rest);
+        let waiting = rest.filter_map(|item| match item {
             Item::Flushed(flushed) => Some(flushed),
             Item::Record { .. } | Item::Seal(_) => None,
         });
@@ -201,4 +234,21 @@ impl Writer {
             flushed(Err(kind.into()));
         }
     }
+}
+
+/// As much of what waits as may be written before a sync.
+fn take_batch(queue: &mut VecDeque<Item>) -> VecDeque<Item> {
+    let mut bytes = 0;
+    let fits = |item: &&Item| {
+        bytes += match item {
+            Item::Record { record, .. } => record.stored_bytes(),
+            Item::Seal(_) | Item::Flushed(_) => 0,
+        };
+        bytes <= BATCH_BYTES_MAX
+    };
+    let count = queue.iter().take_while(fits).count().max(1);
+    if count >= queue.len() {
+        return std::mem::take(queue);
+    }
+    queue.drain(..count).collect()
 }
