@@ -5,3 +5,4 @@ pub mod checker;
 pub mod cluster;
 pub mod servers;
 pub mod sidecar;
+pub mod simulation;

@@ -1,4 +1,5 @@
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::Expiry as _;
@@ -10,7 +11,7 @@ use crate::raft::{Node, NodeError};
 use crate::state::{Shared, State, StateError};
 use crate::submit::{Aftermath, Pending, SubmitError};
 use crate::wal::disk::Disk;
-use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError};
+use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError, WalOptions};
 
 /// Why a log cannot be opened. Whatever the reason, nothing that was acknowledged is lost.
 #[derive(Debug, thiserror::Error)]
@@ -107,9 +108,21 @@ impl Log {
 
     /// The same with the write-ahead log on any disk.
     pub(crate) async fn open_on(options: Options, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let open_wal = |path: &Path, options| Wal::open(path, options, disk, abort_on_fatal());
+        Self::open_with(options, |path, options| {
+            open_wal(path, options).map(Arc::new)
+        })
+        .await
+    }
+
+    /// The same with the write-ahead log as it is opened by the caller.
+    pub(crate) async fn open_with(
+        options: Options,
+        open_wal: impl FnOnce(&Path, WalOptions) -> Result<Arc<Wal>, WalOpenError> + Send + 'static,
+    ) -> Result<Self, OpenError> {
         options.check()?;
         let opening = options.clone();
-        let opened = options.blocking.run(move || open_files(&opening, disk));
+        let opened = options.blocking.run(move || open_files(&opening, open_wal));
         let opened = opened.await.map_err(|_| OpenError::Interrupted)?;
         let Files {
             cluster_id,
@@ -239,12 +252,15 @@ struct Files {
     floors: Arc<Floors>,
 }
 
-fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError> {
+fn open_files(
+    options: &Options,
+    open_wal: impl FnOnce(&Path, WalOptions) -> Result<Arc<Wal>, WalOpenError>,
+) -> Result<Files, OpenError> {
     let cluster_id = options.cluster_id.as_deref();
     let one_of = options.cluster.is_some();
     let directory = Directory::open(&options.data_dir, cluster_id, options.node_id, one_of)?;
     let wal_options = options.wal(directory.owner());
-    let wal = Wal::open(&directory.wal(), wal_options, disk, abort_on_fatal())?;
+    let wal = open_wal(&directory.wal(), wal_options)?;
     if one_of {
         wal.replace_when_damaged();
     }
@@ -260,7 +276,7 @@ fn open_files(options: &Options, disk: Arc<dyn Disk>) -> Result<Files, OpenError
     Ok(Files {
         cluster_id,
         instance,
-        wal: Arc::new(wal),
+        wal,
         state,
         floors: Arc::new(floors),
     })

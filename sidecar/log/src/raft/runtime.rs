@@ -33,7 +33,10 @@ impl AsyncRuntime for Runtime {
         <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = SmallRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
+    #[cfg(not(feature = "simulation"))]
     type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    #[cfg(feature = "simulation")]
+    type Watch = crate::simulation::OrderedWatch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 

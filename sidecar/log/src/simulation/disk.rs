@@ -112,9 +112,16 @@ impl FileData {
                 continue;
             }
             let torn = loss == PowerLoss::Torn && place == kept;
-            let from = if torn { random.random_range(0..=before.len()) } else { 0 };
+            let from = if torn {
+                random.random_range(0..=before.len())
+            } else {
+                0
+            };
             let now = self.bytes.iter().skip(sector * SECTOR_BYTES).copied();
-            let mixed: Vec<u8> = now.take(from).chain(before.iter().skip(from).copied()).collect();
+            let mixed: Vec<u8> = now
+                .take(from)
+                .chain(before.iter().skip(from).copied())
+                .collect();
             self.restore(*sector, &mixed);
         }
         if loss != PowerLoss::None {
@@ -193,7 +200,9 @@ impl SimulatedDisk {
         let used = |bytes: &[u8]| {
             let body = bytes.len().saturating_sub(16);
             let body = bytes.get(..body).unwrap_or_default();
-            body.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+            body.iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |at| at + 1)
         };
         let of = |(path, id): (&PathBuf, &u64)| {
             let file = inner.files.get(id)?;

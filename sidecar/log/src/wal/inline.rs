@@ -11,6 +11,7 @@ use super::log::Wal;
 use super::shared::OnFatal;
 use super::writer::Writer;
 use super::{WalOptions, lock};
+use crate::simulation::{Plant, is_planted};
 
 /// The writer of a log without threads.
 pub(super) struct Inline {
@@ -81,6 +82,9 @@ impl Wal {
             return Written::Nothing;
         }
         inline.unsynced = true;
+        if is_planted(Plant::AckBeforeSync) {
+            inline.needed = inline.writer.report().map(|sealed| sealed + 1);
+        }
         Written::Unsynced
     }
 
@@ -90,6 +94,12 @@ impl Wal {
             return;
         };
         if !std::mem::take(&mut inline.unsynced) {
+            return;
+        }
+        if is_planted(Plant::AckBeforeSync) {
+            if let Err(error) = inline.writer.sync_file() {
+                inline.writer.fail(&error);
+            }
             return;
         }
         match inline.writer.sync() {

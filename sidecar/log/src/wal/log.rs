@@ -176,6 +176,12 @@ impl Wal {
             term: vote.term,
             index: vote.node,
         };
+        #[cfg(feature = "simulation")]
+        if crate::simulation::is_planted(crate::simulation::Plant::VoteNotSynced) {
+            self.push(group, Kind::Vote, id, mark, None)?;
+            flushed(Ok(()));
+            return Ok(());
+        }
         self.push(group, Kind::Vote, id, mark, Some(flushed))
     }
 

@@ -37,6 +37,14 @@ impl<'a> Scan<'a> {
         let mut offset = SEGMENT_HEADER_BYTES;
         let mut table_offset = None;
         while let Some(record) = self.record_at(offset)? {
+            #[cfg(feature = "simulation")]
+            if crate::simulation::is_planted(crate::simulation::Plant::GoodRecordCut)
+                && self
+                    .record_at(offset + stored_bytes(u64::from(record.length)) as u32)?
+                    .is_none()
+            {
+                break;
+            }
             match record.kind {
                 Kind::Table => table_offset = Some(offset),
                 Kind::Seal => {

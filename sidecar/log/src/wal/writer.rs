@@ -153,7 +153,18 @@ impl Writer {
     /// the next one must be begun before more is written.
     pub(super) fn sync(&mut self) -> io::Result<Option<u32>> {
         if !self.buffer.is_empty() {
-            self.file.sync_data()?;
+            self.sync_file()?;
+        }
+        Ok(self.report())
+    }
+
+    pub(super) fn sync_file(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Says that what was written is durable, which it must be.
+    pub(super) fn report(&mut self) -> Option<u32> {
+        if !self.buffer.is_empty() {
             let end = Position {
                 segment: self.segment,
                 offset: self.buffer_offset + self.buffer.len() as u32,
@@ -168,7 +179,7 @@ impl Writer {
         if let Some(segment) = sealed {
             self.shared.seal_written(segment);
         }
-        Ok(sealed)
+        sealed
     }
 
     /// Goes on in the next segment.

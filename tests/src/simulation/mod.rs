@@ -1,0 +1,14 @@
+//! Runs of the replicated log in a world that follows from one seed.
+//!
+//! A run: nodes start, applications use them, things go wrong; then everything works again,
+//! progress is demanded, and what applications were told is compared with what the nodes have.
+//! In the end all nodes lose power once more, and must have the same after it.
+
+mod call;
+mod clients;
+mod faults;
+mod replicas;
+mod run;
+mod scene;
+
+pub use run::{Options, Verdict, run};

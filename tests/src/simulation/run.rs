@@ -1,0 +1,382 @@
+use std::{collections::BTreeSet, fmt, io};
+
+use outrigger_log::{
+    Command, ConsumerGroupConfig, Outcome, StartFrom,
+    simulation::{Plant, PowerLoss, World, WorldOptions},
+};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use super::{
+    call::{Answer, Call},
+    clients::{Client, Consumer, Guardian, Producer, Transactor},
+    faults::Faults,
+    replicas,
+    scene::{KnownTopic, Scene},
+};
+use crate::checker::{self, Report};
+
+/// How long the first leader may take.
+const FORMING_MS_MAX: u64 = 10_000;
+/// How long everything that was begun may take once nothing goes wrong any more.
+const PROGRESS_MS_MAX: u64 = 40_000;
+/// How long things go wrong.
+const TROUBLE_MS: std::ops::RangeInclusive<u64> = 1_500..=5_000;
+
+/// What to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// How many nodes; chosen by the seed when not given.
+    pub nodes: Option<u64>,
+    /// A mistake to make on purpose.
+    pub plant: Option<Plant>,
+    /// The trace is kept as text.
+    pub keep_trace: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Its seed.
+    pub seed: u64,
+    /// A hash of everything that happened.
+    pub digest: u128,
+    /// What the checker found, after everything worked again.
+    pub report: Option<Report>,
+    /// Everything else that was wrong.
+    pub problems: Vec<String>,
+    /// How many nodes there were.
+    pub nodes: u64,
+    /// How often something was made to go wrong.
+    pub faults: u64,
+    /// Virtual time, in milliseconds.
+    pub lasted_ms: u64,
+    /// What happened, when that was asked for.
+    pub trace: String,
+}
+
+impl Verdict {
+    /// True when no promise was broken.
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.report.as_ref().is_some_and(Report::is_clean)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {}: {} nodes, {} faults, {} ms, trace {:032x}",
+            self.seed, self.nodes, self.faults, self.lasted_ms, self.digest
+        )?;
+        for problem in self.problems.iter().take(8) {
+            write!(f, "\n  {problem}")?;
+        }
+        if let Some(report) = &self.report {
+            write!(f, "\n  {report}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs one seed.
+///
+/// # Errors
+///
+/// When the real file system or the system's limits get in the way.
+pub fn run(options: Options) -> io::Result<Verdict> {
+    let directory = temporary_directory()?;
+    let mut choice = SmallRng::seed_from_u64(options.seed ^ 0x6f75_7472);
+    let nodes = options.nodes.unwrap_or(match choice.random_range(0..10) {
+        0 => 1,
+        1 => 5,
+        _ => 3,
+    });
+    let world = World::new(WorldOptions {
+        seed: options.seed,
+        nodes,
+        log: log_options(&mut choice, directory.path()),
+        directory: directory.path().to_owned(),
+        plant: options.plant,
+        keep_trace: options.keep_trace,
+    });
+    let mut run = Run {
+        scene: Scene::new(world, options.plant),
+        clients: Vec::new(),
+        faults: None,
+    };
+    let report = run.play()?;
+    let scene = &mut run.scene;
+    Ok(Verdict {
+        seed: options.seed,
+        digest: scene.world.trace().digest(),
+        report,
+        problems: std::mem::take(&mut scene.problems),
+        nodes,
+        faults: run.faults.as_ref().map_or(0, |faults| faults.count),
+        lasted_ms: scene.world.now_ms(),
+        trace: scene.world.trace().text().to_owned(),
+    })
+}
+
+/// In memory, when the system has a place for that: nothing here has to survive.
+fn temporary_directory() -> io::Result<tempfile::TempDir> {
+    let memory = std::path::Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    }
+}
+
+/// Small segments and caches, so that a short run meets all of their ends.
+fn log_options(choice: &mut SmallRng, directory: &std::path::Path) -> outrigger_log::Options {
+    let segment = 1 << choice.random_range(15..=17);
+    outrigger_log::Options {
+        wal_segment_bytes: segment,
+        wal_first_segment_bytes: 8 << 10,
+        entry_bytes_max: 12 << 10,
+        entry_bytes_target: 1 << choice.random_range(9..=13),
+        tail_cache_bytes_max: 1 << choice.random_range(11..=15),
+        in_flight_bytes_max: 64 << 10,
+        checkpoint_interval_bytes: 1 << choice.random_range(13..=20),
+        checkpoint_interval_ms: choice.random_range(300..3_000),
+        ..outrigger_log::Options::new(directory)
+    }
+}
+
+struct Run {
+    scene: Scene,
+    clients: Vec<Box<dyn Client>>,
+    faults: Option<Faults>,
+}
+
+impl Run {
+    /// The report, unless it did not come so far.
+    fn play(&mut self) -> io::Result<Option<Report>> {
+        if !self.form()? || !self.furnish()? {
+            return Ok(None);
+        }
+        self.people();
+        self.trouble()?;
+        if !self.finish()? {
+            return Ok(None);
+        }
+        let before = replicas::collect(&mut self.scene);
+        let report = checker::check(&self.scene.history, &before);
+        if !report.is_clean() || !self.scene.problems.is_empty() {
+            return Ok(Some(report));
+        }
+        // Nothing of all this may be in memory only.
+        for node in self.scene.world.nodes() {
+            self.scene.world.crash(node, PowerLoss::AllLost, false);
+        }
+        for node in self.scene.world.nodes() {
+            self.scene.world.start(node)?;
+        }
+        if !self.until("all nodes agree after losing power", |run| run.is_quiet())? {
+            return Ok(None);
+        }
+        let after = replicas::collect(&mut self.scene);
+        Ok(Some(checker::check(&self.scene.history, &after)))
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        for (node, reason) in self.scene.world.tick() {
+            match &mut self.faults {
+                Some(faults) => faults.ended(&mut self.scene, node, &reason),
+                None => self.scene.problem(format!("node {node} ended: {reason}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until something is so. False, and a problem, when it takes too long.
+    fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) -> io::Result<bool> {
+        let until_ms = self.scene.now_ms() + PROGRESS_MS_MAX;
+        while self.scene.now_ms() < until_ms {
+            self.tick()?;
+            if let Some(faults) = &mut self.faults {
+                faults.catch_up(&mut self.scene)?;
+            }
+            if is_so(self) {
+                return Ok(true);
+            }
+        }
+        self.scene
+            .problem(format!("not within {PROGRESS_MS_MAX} ms: {what}"));
+        Ok(false)
+    }
+
+    fn form(&mut self) -> io::Result<bool> {
+        for node in self.scene.world.nodes() {
+            self.scene.world.start(node)?;
+        }
+        while self.scene.world.leader().is_none() {
+            self.tick()?;
+            if self.scene.now_ms() > FORMING_MS_MAX {
+                self.scene.problem("no leader in the beginning".to_owned());
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Submits a command until it is answered.
+    fn ask(&mut self, command: &Command) -> io::Result<Option<Outcome>> {
+        let mut call = Call::new(&mut self.scene, vec![command.clone()]);
+        for _ in 0..PROGRESS_MS_MAX {
+            self.tick()?;
+            match call.step(&mut self.scene) {
+                None => {}
+                Some(Answer::Outcomes(mut outcomes)) => return Ok(outcomes.pop()),
+                Some(_) => call = Call::new(&mut self.scene, vec![command.clone()]),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes topics and groups.
+    fn furnish(&mut self) -> io::Result<bool> {
+        let plant = self.scene.plant.take();
+        for (name, queues) in [("orders", 2), ("stock", 1)] {
+            let create = Command::CreateTopic {
+                name: name.to_owned(),
+                queues,
+            };
+            match self.ask(&create)? {
+                Some(Outcome::Topic(id)) => {
+                    self.scene.topics.push(KnownTopic { name, id, queues });
+                }
+                other => {
+                    self.scene
+                        .problem(format!("topic {name} was answered {other:?}"));
+                    return Ok(false);
+                }
+            }
+        }
+        for name in ["shipping", "billing"] {
+            let create = Command::CreateConsumerGroup {
+                name: name.to_owned(),
+                config: ConsumerGroupConfig {
+                    start_from: StartFrom::First,
+                    max_attempts: 8,
+                    retry_delays_ms: vec![10],
+                },
+            };
+            match self.ask(&create)? {
+                Some(Outcome::ConsumerGroup(id)) => self.scene.groups.push((name, id)),
+                other => {
+                    self.scene
+                        .problem(format!("group {name} was answered {other:?}"));
+                    return Ok(false);
+                }
+            }
+        }
+        self.scene.plant = plant;
+        Ok(true)
+    }
+
+    /// Lets the applications in.
+    fn people(&mut self) {
+        for number in 1..=self.scene.pick(1..=3) {
+            self.clients.push(Box::new(Producer::new(number, true)));
+        }
+        self.clients.push(Box::new(Producer::new(9, false)));
+        for number in 1..=self.scene.pick(1..=3) {
+            self.clients.push(Box::new(Transactor::new(number)));
+        }
+        for (name, group) in self.scene.groups.clone() {
+            self.clients.push(Box::new(Consumer::new(name, group)));
+        }
+        for number in 1..=2 {
+            self.clients.push(Box::new(Guardian::new(number)));
+        }
+    }
+
+    fn step_clients(&mut self) {
+        for client in &mut self.clients {
+            client.step(&mut self.scene);
+        }
+    }
+
+    fn trouble(&mut self) -> io::Result<()> {
+        let mut faults = Faults::new(&mut self.scene);
+        let until_ms = self.scene.now_ms() + self.scene.pick(TROUBLE_MS);
+        self.scene.lost_percent = self.scene.pick(0..=3) as u32;
+        while self.scene.now_ms() < until_ms {
+            for (node, reason) in self.scene.world.tick() {
+                faults.ended(&mut self.scene, node, &reason);
+            }
+            faults.step(&mut self.scene)?;
+            self.step_clients();
+        }
+        faults.heal(&mut self.scene)?;
+        self.faults = Some(faults);
+        Ok(())
+    }
+
+    /// Everything works again: all that was begun must come to its end.
+    fn finish(&mut self) -> io::Result<bool> {
+        self.scene.finishing = true;
+        for (name, _) in self.scene.groups.clone() {
+            for topic in self.scene.topics.clone() {
+                let drained = (name.to_owned(), topic.name.to_owned());
+                self.scene.history.drained.push(drained);
+            }
+        }
+        let done = self.until("all applications are done", |run| {
+            run.step_clients();
+            run.are_done() && run.is_empty()
+        })?;
+        for client in &mut self.clients {
+            client.look_again();
+        }
+        let done = done
+            && self.until("consumers have received all there is", |run| {
+                run.step_clients();
+                run.are_done()
+            })?;
+        if !done {
+            let scene = &self.scene;
+            let busy = self.clients.iter().filter(|client| !client.is_done(scene));
+            let busy: Vec<String> = busy.map(|client| client.describe()).collect();
+            self.scene
+                .problem(format!("still busy: {}", busy.join(", ")));
+            return Ok(false);
+        }
+        self.until("all nodes agree", |run| run.is_quiet())
+    }
+
+    fn are_done(&self) -> bool {
+        let mut clients = self.clients.iter();
+        clients.all(|client| client.is_done(&self.scene))
+    }
+
+    /// Nothing waits to become visible, and the consumers have seen what is.
+    fn is_empty(&self) -> bool {
+        let leader = self.scene.world.leader();
+        let waiting = leader.and_then(|leader| {
+            self.scene.world.with_log(leader, |log| {
+                let status = log.status();
+                status.delayed + status.unresolved
+            })
+        });
+        waiting == Some(0)
+    }
+
+    /// All nodes have applied all there is.
+    fn is_quiet(&mut self) -> bool {
+        let world = &self.scene.world;
+        let Some(leader) = world.leader() else {
+            return false;
+        };
+        let (last, _) = world.written_and_durable(leader);
+        let state = |node: u64| {
+            let applied = world.with_log(node, |log| log.status().applied_index);
+            (applied, world.written_and_durable(node))
+        };
+        let states: BTreeSet<_> = world.nodes().into_iter().map(state).collect();
+        states.len() == 1 && states.contains(&(Some(last), (last, last)))
+    }
+}
