@@ -254,6 +254,10 @@ impl<A: Apply> Node<A> {
 fn discard_what_is_ahead<A: Apply>(wal: &Wal, state: &mut A) -> Result<(), NodeError> {
     let applied = state.applied();
     let last = wal.last(GROUP).map(to_log_id);
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_planted(crate::simulation::Plant::DerivedAhead) {
+        return Ok(());
+    }
     if is_ahead(applied, last) {
         tracing::warn!(
             ?applied,
@@ -362,8 +366,10 @@ async fn watch_for_failure<A: Apply>(raft: Raft<TypeConfig, Machine<A>>, wal: Ar
                 return wal.fatal("the Raft group has stopped", &error);
             }
         }
-        if metrics.changed().await.is_err() {
-            return;
+        if metrics.changed().await.is_err() && metrics.borrow_watched().running_state.is_ok() {
+            // It had no time to say why: it has panicked.
+            let error = std::io::Error::other("it ended without a reason");
+            return wal.fatal("the Raft group has stopped", &error);
         }
     }
 }
@@ -380,7 +386,7 @@ pub(super) fn config(timing: Timing) -> Config {
         // A leader that has crashed may have acknowledged entries, through followers, that its
         // own log lost. If it went on in the same term, it would give the same term and index
         // to other entries.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(is_planted_leader_restore()),
         // A node that has lost what it had acknowledged, against all promises of its disk, gets it
         // again. Without this the leader would stumble over it.
         allow_log_reversion: Some(true),
@@ -389,4 +395,12 @@ pub(super) fn config(timing: Timing) -> Config {
         max_payload_entries: APPEND_ENTRIES_MAX,
         ..Config::default()
     }
+}
+
+/// False, but where a simulation makes this mistake to see whether it is noticed.
+fn is_planted_leader_restore() -> bool {
+    #[cfg(feature = "simulation")]
+    return crate::simulation::is_planted(crate::simulation::Plant::LeaderRestore);
+    #[cfg(not(feature = "simulation"))]
+    false
 }

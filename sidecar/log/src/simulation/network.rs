@@ -174,6 +174,8 @@ struct Stream {
     back: Direction,
     /// Nobody hears the answers any more.
     unheard: bool,
+    /// Nothing gets through any more, and nobody knows yet.
+    dead: bool,
     /// Both ends are gone then, whatever happens before.
     gone_at_ms: Option<u64>,
 }
@@ -238,6 +240,12 @@ impl Network {
             let weather = self.weather;
             let mut frames = stream.there.collect(now_ms, || weather.delay_ms(random));
             frames += stream.back.collect(now_ms, || weather.delay_ms(random));
+            if stream.dead {
+                stream.there.flight.clear();
+            }
+            if stream.dead || stream.unheard {
+                stream.back.flight.clear();
+            }
             let breaks = weather.break_permyriad.min(10_000);
             if (0..frames).any(|_| random.random_ratio(breaks, 10_000)) {
                 broken.push(*id);
@@ -261,9 +269,6 @@ impl Network {
                 if !alive {
                     direction.sink = None;
                 }
-            }
-            if stream.unheard {
-                stream.back.flight.clear();
             }
             if stream.has_ended() && stream.gone_at_ms.is_none() {
                 stream.gone_at_ms = Some(now_ms + weather.delay_ms(random));
@@ -343,6 +348,7 @@ impl Network {
             there: Direction::new(opened_frames, frames_in),
             back: Direction::new(answers, answers_in),
             unheard: false,
+            dead: false,
             gone_at_ms: None,
         };
         if answer.send(Ok(opened)).is_ok() {
@@ -378,8 +384,7 @@ impl Network {
         match how {
             Break::Lost => drop(self.streams.remove(&id)),
             Break::Silent => {
-                stream.there.flight.clear();
-                stream.back.flight.clear();
+                stream.dead = true;
                 stream.gone_at_ms = Some(now_ms + random.random_range(UNNOTICED_MS));
             }
             Break::Late => {

@@ -62,6 +62,7 @@ impl World {
     #[must_use]
     pub fn new(options: WorldOptions) -> Self {
         Plant::set(options.plant);
+        crate::cluster::seed_elections(options.seed);
         let host = |id| {
             let directory = options.directory.join(format!("node-{id}"));
             (id, Host::new(id, directory))
