@@ -161,8 +161,8 @@ impl Direction {
             }
             self.flight.pop_front();
         }
-        let ended = self.ends_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
-        !(ended && self.flight.is_empty()) && !sink.is_closed()
+        let lasts = self.ends_at_ms.is_none_or(|at_ms| at_ms > now_ms);
+        (lasts || !self.flight.is_empty()) && !sink.is_closed()
     }
 }
 
