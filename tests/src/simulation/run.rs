@@ -2,6 +2,7 @@ use std::{collections::BTreeSet, fmt, io};
 
 use outrigger_log::{
     Command, ConsumerGroupConfig, Outcome, StartFrom,
+    command::Durability,
     simulation::{Plant, PowerLoss, World, WorldOptions},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -243,6 +244,7 @@ impl Run {
             let create = Command::CreateTopic {
                 name: name.to_owned(),
                 queues,
+                durability: Durability::Synced,
             };
             match self.ask(&create)? {
                 Some(Outcome::Topic(id)) => {
