@@ -103,10 +103,10 @@ impl Attempt {
             }
             guard::Outcome::Held => {
                 let done = (scene.now_ms(), self.token.clone());
-                if let Some((_, known)) = scene.completed.insert(self.key.clone(), done) {
-                    if known != self.token {
-                        scene.problem(format!("guard {} was completed twice", self.key));
-                    }
+                if let Some((_, known)) = scene.completed.insert(self.key.clone(), done)
+                    && known != self.token
+                {
+                    scene.problem(format!("guard {} was completed twice", self.key));
                 }
                 true
             }
