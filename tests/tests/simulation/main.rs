@@ -16,7 +16,11 @@ use outrigger_tests::simulation::{Options, Verdict, run};
 const THREADS: usize = 2;
 
 /// Runs seeds on all threads; what is not good, or what ends the search.
-fn first_failure(seeds: std::ops::Range<u64>, plant: Option<Plant>) -> Option<Verdict> {
+fn first_failure(
+    seeds: std::ops::Range<u64>,
+    nodes: Option<u64>,
+    plant: Option<Plant>,
+) -> Option<Verdict> {
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);
     let work = || {
@@ -28,6 +32,7 @@ fn first_failure(seeds: std::ops::Range<u64>, plant: Option<Plant>) -> Option<Ve
             }
             let options = Options {
                 seed,
+                nodes,
                 plant,
                 ..Options::default()
             };
@@ -53,7 +58,7 @@ fn replay(seed: u64) -> String {
 
 #[test]
 fn nothing_is_lost_whatever_goes_wrong() {
-    if let Some(verdict) = first_failure(0..200, None) {
+    if let Some(verdict) = first_failure(0..200, None, None) {
         panic!("{verdict}\nreplay: {}", replay(verdict.seed));
     }
 }
@@ -75,27 +80,28 @@ fn one_seed_is_one_world() {
 }
 
 /// A mistake is noticed within so many seeds.
-fn is_noticed(plant: Plant, seeds: std::ops::Range<u64>) {
-    let noticed = first_failure(seeds.clone(), Some(plant));
+fn is_noticed(plant: Plant, nodes: Option<u64>, seeds: std::ops::Range<u64>) {
+    let noticed = first_failure(seeds.clone(), nodes, Some(plant));
     assert!(noticed.is_some(), "{plant} was not noticed in {seeds:?}");
 }
 
 #[test]
 fn an_entry_that_is_acknowledged_before_its_sync_is_noticed() {
-    is_noticed(Plant::AckBeforeSync, 20..40);
+    // Several nodes hardly ever lose the same entry at once.
+    is_noticed(Plant::AckBeforeSync, Some(1), 0..40);
 }
 
 #[test]
 fn an_entry_that_the_leader_alone_has_is_noticed() {
-    is_noticed(Plant::LeaderAlone, 0..30);
+    is_noticed(Plant::LeaderAlone, None, 0..30);
 }
 
 #[test]
 fn a_good_record_that_is_cut_is_noticed() {
-    is_noticed(Plant::GoodRecordCut, 0..30);
+    is_noticed(Plant::GoodRecordCut, None, 0..30);
 }
 
 #[test]
 fn a_leader_that_goes_on_in_its_term_is_noticed() {
-    is_noticed(Plant::LeaderRestore, 0..30);
+    is_noticed(Plant::LeaderRestore, None, 0..30);
 }
