@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use outrigger_proto::{
     cluster::{DigestRequest, DigestResponse, ReadQueueRequest, cluster_client::ClusterClient},
     v1::{self, producer_client::ProducerClient},
@@ -36,10 +37,28 @@ pub fn connect(uri: &str, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel
     Ok(ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// True when a message is stored through this edge within a moment.
-pub async fn probe(uri: &str) -> bool {
-    const PROBE_MS_MAX: u64 = 500;
-    let limit = Duration::from_millis(PROBE_MS_MAX);
+/// Waits until a message is stored through this edge; false when none is in time. Every
+/// message is a call of its own, because one may be caught in what is broken.
+pub async fn probe(uri: &str, limit_ms: u64) -> bool {
+    const NEXT_MS: u64 = 20;
+    let limit = Duration::from_millis(limit_ms);
+    let mut calls = FuturesUnordered::new();
+    let mut next = tokio::time::interval(Duration::from_millis(NEXT_MS));
+    let probing = async {
+        loop {
+            tokio::select! {
+                _ = next.tick() => calls.push(store(uri)),
+                Some(true) = calls.next() => return,
+            }
+        }
+    };
+    tokio::time::timeout(limit, probing).await.is_ok()
+}
+
+/// True when a message is stored through this edge.
+async fn store(uri: &str) -> bool {
+    const STORE_MS_MAX: u64 = 2_000;
+    let limit = Duration::from_millis(STORE_MS_MAX);
     let message = v1::Message {
         topic: PROBE_TOPIC.0.to_owned(),
         ..v1::Message::default()

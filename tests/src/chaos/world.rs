@@ -258,9 +258,8 @@ impl World {
         let began = Instant::now();
         let others = self.nodes.iter().filter(|node| node.id != id);
         let other = others.map(Node::uri).next().context("no other nodes")?;
-        let is_served = eventually(SERVED_MS_MAX, async || observe::probe(&other).await);
         anyhow::ensure!(
-            is_served.await,
+            observe::probe(&other, SERVED_MS_MAX).await,
             "nobody is served within {SERVED_MS_MAX} ms while {id} has a fault: {:?}",
             self.status().await
         );
