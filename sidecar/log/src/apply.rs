@@ -108,7 +108,7 @@ pub(crate) trait Expiry: Send + Sync {
     /// at this instant or later were kept. May block on the disk.
     fn expirable(&self, upto: u64, visible_since_ms: u64) -> io::Result<u64>;
 
-    /// The same if only messages were kept that some consumer group of their queue has not
-    /// acknowledged, or that have none.
+    /// The same if only messages were kept that some consumer group has not acknowledged. A
+    /// group that has acknowledged nothing in a queue keeps all of it, and so does nobody.
     fn expirable_consumed(&self, upto: u64) -> io::Result<u64>;
 }

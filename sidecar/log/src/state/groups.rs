@@ -104,14 +104,19 @@ impl Groups {
         }
     }
 
-    /// By topic and queue, before which offset every group that has begun is done.
+    /// By topic and queue, before which offset every group is done. A queue that some group has
+    /// not begun is left out: nobody knows whether that group is going to read it.
     pub(crate) fn done(&self) -> BTreeMap<(TopicId, u32), u64> {
-        let mut done = BTreeMap::new();
+        let mut begun = BTreeMap::new();
         for (queue, progress) in &self.progress {
-            let least = done.entry((queue.topic, queue.queue)).or_insert(u64::MAX);
+            let place = (queue.topic, queue.queue);
+            let (groups, least) = begun.entry(place).or_insert((0, u64::MAX));
+            *groups += 1;
             *least = progress.floor().min(*least);
         }
-        done
+        let by_all =
+            |(place, (groups, least))| (groups == self.all.len()).then_some((place, least));
+        begun.into_iter().filter_map(by_all).collect()
     }
 
     /// Puts progress in as it was.

@@ -1,4 +1,5 @@
 mod cost;
+mod expiry;
 mod failures;
 mod model;
 mod places;
