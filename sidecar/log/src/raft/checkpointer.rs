@@ -10,7 +10,7 @@ use super::node::GROUP;
 use crate::apply::{Apply, Checkpoint};
 use crate::blocking::Blocking;
 use crate::floor::Floors;
-use crate::wal::Wal;
+use crate::wal::{EntryId, Wal};
 
 /// How often it is looked whether a checkpoint should be written.
 const LOOK_MS: u64 = 100;
@@ -135,7 +135,10 @@ impl<A: Apply> Checkpointer<A> {
     /// Never ahead of the log.
     async fn write(&self, checkpoint: A::Checkpoint) -> io::Result<()> {
         let applied = to_entry_id(&checkpoint.applied());
-        while self.wal.durable(GROUP) < Some(applied) {
+        // An older term with the same index is an entry that was cut off since.
+        let covers =
+            |durable: EntryId| durable.term >= applied.term && durable.index >= applied.index;
+        while !self.wal.durable(GROUP).is_some_and(covers) {
             #[cfg(feature = "simulation")]
             if crate::simulation::is_planted(crate::simulation::Plant::DerivedAhead) {
                 break;

@@ -119,14 +119,23 @@ impl Group {
     }
 
     fn purge(&mut self, upto: EntryId) {
-        self.purged = self.purged.max(Some(upto));
+        if self.purged.is_none_or(|purged| purged.index < upto.index) {
+            self.purged = Some(upto);
+        }
         while self.first <= upto.index && self.slots.pop_front().is_some() {
             self.first += 1;
         }
-        if self.last < self.purged {
+        if !self.has_entries() {
             self.slots.clear();
             self.last = self.purged;
         }
+    }
+
+    /// True when there is an entry that has not been purged. Only indexes tell: what was purged
+    /// may be of an older term than entries before it, which somebody else had never committed.
+    pub(super) fn has_entries(&self) -> bool {
+        let index = |id: Option<EntryId>| id.map(|id| id.index);
+        index(self.last) > index(self.purged)
     }
 
     /// The slot of an entry in the segment being written.

@@ -105,7 +105,7 @@ pub(super) fn recover(
 /// The oldest segments may have been removed, but not what was not purged before.
 fn check_begin(index: &Index, first: u32, directory: &Path) -> Result<(), WalOpenError> {
     let lacks = |(id, group): (&u32, &Group)| {
-        group.last > group.purged && index.locate(*id, group.begin()).is_none()
+        group.has_entries() && index.locate(*id, group.begin()).is_none()
     };
     match index.groups.iter().any(lacks) {
         true => Err(WalOpenError::MissingSegment {

@@ -3,6 +3,7 @@ pub(crate) mod faulty;
 mod full_disk;
 pub(crate) mod held;
 mod model;
+mod terms;
 
 use std::path::Path;
 use std::sync::Arc;
