@@ -221,9 +221,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let upto = to_entry_id(&log_id);
-        durably(|flushed| self.wal.purge(self.group, upto, flushed)).await
+        purge(&self.wal, self.group, &log_id).await
     }
+}
+
+/// Forgets the entries up to one, and waits until that is durable.
+pub(super) async fn purge(wal: &Wal, group: u32, upto: &LogId) -> io::Result<()> {
+    durably(|flushed| wal.purge(group, to_entry_id(upto), flushed)).await
 }
 
 /// Waits until what was written is durable.

@@ -14,7 +14,7 @@ use super::checkpointer::{CheckpointLimits, Checkpointer};
 use super::disk::DiskWatch;
 use super::error::{NodeError, is_ahead};
 use super::leadership;
-use super::log_store::{LogStore, to_log_id};
+use super::log_store::{self, LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::Network;
 use super::proposer::Proposer;
@@ -100,7 +100,7 @@ impl<A: Apply> Node<A> {
         mut state: A,
         floors: Arc<Floors>,
     ) -> Result<Self, NodeError> {
-        discard_what_is_ahead(&wal, &mut state)?;
+        settle_what_is_ahead(&wal, &mut state, &floors).await?;
         let (blocking, timing) = (options.blocking, options.timing);
         let silence = wal.vote(GROUP).map(|_| timing.silence());
         let silent_until = Instant::now() + silence.unwrap_or_default();
@@ -249,24 +249,34 @@ impl<A: Apply> Node<A> {
 }
 
 /// Derived state must never have seen what the log does not have: openraft would take it for
-/// a snapshot and purge the log. Checkpoints are written behind the log, so this happens only
-/// when files were exchanged; the log decides.
-fn discard_what_is_ahead<A: Apply>(wal: &Wal, state: &mut A) -> Result<(), NodeError> {
+/// a snapshot and purge the log. Checkpoints are written behind the log. So it is a floor
+/// checkpoint that was installed just before a crash, and the log is to be purged still; or
+/// files were exchanged, and then the log decides.
+async fn settle_what_is_ahead<A: Apply>(
+    wal: &Wal,
+    state: &mut A,
+    floors: &Floors,
+) -> Result<(), NodeError> {
     let applied = state.applied();
     let last = wal.last(GROUP).map(to_log_id);
     #[cfg(feature = "simulation")]
     if crate::simulation::is_planted(crate::simulation::Plant::DerivedAhead) {
         return Ok(());
     }
-    if is_ahead(applied, last) {
-        tracing::warn!(
-            ?applied,
-            ?last,
-            "derived state is ahead of the log and is made again"
-        );
-        return state.reset().map_err(|source| NodeError::Reset { source });
+    let Some(applied) = applied.filter(|_| is_ahead(applied, last)) else {
+        return Ok(());
+    };
+    if floors.newest() == Some(applied) {
+        tracing::info!(%applied, ?last, "the log is purged up to the state that was installed");
+        let purged = log_store::purge(wal, GROUP, &applied).await;
+        return purged.map_err(|error| NodeError::stopped("purging the log", error));
     }
-    Ok(())
+    tracing::warn!(
+        %applied,
+        ?last,
+        "derived state is ahead of the log and is made again"
+    );
+    state.reset().map_err(|source| NodeError::Reset { source })
 }
 
 /// The first start of a group forms it. A node that is its whole group leads at once, as there
