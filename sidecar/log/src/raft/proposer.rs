@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::types::{Completion, LeaderTerm, Proposal, TypeConfig};
 use crate::apply::Apply;
 use crate::cluster::Leadership;
-use crate::command::Outcome;
+use crate::command::{Command, Outcome};
 use crate::submit::{Propose, Received, SubmitError};
 use crate::wal::Wal;
 
@@ -50,6 +50,24 @@ impl<A: Apply> Proposer<A> {
     }
 }
 
+impl<A: Apply> Proposer<A> {
+    /// A disk without space takes no new messages. What else there is may use the rest of the
+    /// segment that is being written, but for the end of it: that is for what gives space back.
+    fn no_room(&self, commands: &[Command]) -> Option<SubmitError> {
+        let refusal = self.disk.refusal();
+        let no_space = self.wal.no_space();
+        if (refusal.is_some() || no_space) && commands.iter().any(Command::is_message) {
+            return match no_space {
+                true => Some(SubmitError::DiskFull),
+                false => refusal,
+            };
+        }
+        let gives_back = |command: &Command| matches!(command, Command::Expire { .. });
+        let full = no_space && !commands.iter().all(gives_back) && self.wal.is_nearly_full();
+        full.then_some(SubmitError::DiskFull)
+    }
+}
+
 impl<A: Apply> Propose for Proposer<A> {
     fn propose(
         &self,
@@ -83,14 +101,8 @@ impl<A: Apply> Propose for Proposer<A> {
         }
     }
 
-    fn refusal(&self, new_messages: bool) -> Option<SubmitError> {
-        if self.wal.no_space() {
-            return Some(SubmitError::DiskFull);
-        }
-        if new_messages && let Some(refusal) = self.disk.refusal() {
-            return Some(refusal);
-        }
-        self.term().err()
+    fn refusal(&self, commands: &[Command]) -> Option<SubmitError> {
+        self.no_room(commands).or_else(|| self.term().err())
     }
 }
 

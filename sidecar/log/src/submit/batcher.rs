@@ -45,8 +45,8 @@ pub(crate) trait Propose: Send + Sync + 'static {
         done: impl FnOnce(Answer) + Send + 'static,
     );
 
-    /// Why nothing can be taken at the moment, or no new messages.
-    fn refusal(&self, new_messages: bool) -> Option<SubmitError>;
+    /// Why these commands cannot be taken at the moment.
+    fn refusal(&self, commands: &[Command]) -> Option<SubmitError>;
 }
 
 /// Commands of one client.
@@ -158,10 +158,7 @@ impl<P: Propose> Batcher<P> {
         commands: Vec<Command>,
         taken: impl Fn(Submission) -> Submission,
     ) -> Result<Pending, SubmitError> {
-        if let Some(refusal) = self
-            .propose
-            .refusal(commands.iter().any(Command::is_message))
-        {
+        if let Some(refusal) = self.propose.refusal(&commands) {
             let closed = self.queue().closed;
             return Err(if closed { SubmitError::Closed } else { refusal });
         }

@@ -34,7 +34,7 @@ impl Propose for Proposed {
         self.0.lock().unwrap().push_back(Box::new(done));
     }
 
-    fn refusal(&self, _new_messages: bool) -> Option<SubmitError> {
+    fn refusal(&self, _commands: &[Command]) -> Option<SubmitError> {
         None
     }
 }

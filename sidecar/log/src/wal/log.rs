@@ -25,6 +25,11 @@ use super::{WalOptions, lock, segment};
 /// Where torn ends of the log are kept, inside the log's directory.
 const QUARANTINE: &str = "quarantine";
 
+/// What is kept free of the last segment that a full disk has room for, at most.
+const RESERVE_BYTES_MAX: u64 = 1 << 20;
+/// And at most this part of the segment.
+const RESERVE_PART: u64 = 16;
+
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEntry {
@@ -333,6 +338,16 @@ impl Wal {
     /// True while the next segment cannot be prepared, for lack of space or another reason.
     pub(crate) fn no_space(&self) -> bool {
         self.shared.preparer.no_space()
+    }
+
+    /// True when what is left of the segment being written is only the reserve.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        let (plan, left_bytes) = {
+            let state = lock(&self.shared.state);
+            (state.active, state.left_bytes())
+        };
+        let reserve_bytes = RESERVE_BYTES_MAX.min(u64::from(plan.bytes) / RESERVE_PART);
+        left_bytes < reserve_bytes || self.shared.preparer.lacks(plan.sequence)
     }
 
     /// True once nothing is written any more.

@@ -53,6 +53,13 @@ impl Preparer {
         self.no_space.load(Ordering::Relaxed)
     }
 
+    /// True when this segment, or one before it, is still to be prepared.
+    pub(super) fn lacks(&self, sequence: u32) -> bool {
+        let orders = lock(&self.orders);
+        let next = orders.wanted.front();
+        next.is_some_and(|plan| plan.sequence <= sequence)
+    }
+
     pub(super) fn set_used(&self, used: u32, of: u32) {
         let permille = u64::from(used) * 1000 / u64::from(of.max(1));
         self.used_permille.store(permille as u32, Ordering::Relaxed);

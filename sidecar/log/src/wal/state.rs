@@ -127,10 +127,18 @@ impl State {
     }
 
     fn fits(&self, record_bytes: u64) -> bool {
+        record_bytes <= self.left_bytes()
+    }
+
+    /// The largest record that the segment being written has room for.
+    pub(super) fn left_bytes(&self) -> u64 {
         let entries = self.index.active_entries() + 1;
+        if entries > TABLE_ENTRIES_MAX {
+            return 0;
+        }
         let reserved = seal::reserved_bytes(entries, self.index.groups.len() + 1);
-        let end = u64::from(self.next_offset) + record_bytes + reserved;
-        entries <= TABLE_ENTRIES_MAX && end <= u64::from(self.active.bytes)
+        let used = u64::from(self.next_offset) + reserved;
+        u64::from(self.active.bytes).saturating_sub(used)
     }
 
     fn roll(&mut self, following: &mut impl FnMut(u32) -> Plan) {

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver as _;
+use outrigger_core::lease::Event;
 
 use super::fake::Counting;
 use crate::blocking::Blocking;
-use crate::command::{Batch, Command, NewMessage, Outcome, TopicId};
-use crate::floor::Floors;
+use crate::command::{Batch, Command, ConsumerGroupId, NewMessage, Outcome, TopicId};
+use crate::floor::{FloorHeader, Floors};
+use crate::raft::log_store;
 use crate::raft::node::GROUP;
 use crate::raft::{
     CheckpointLimits, DiskLimits, DiskWatch, LogId, Node, NodeOptions, RetentionLimits, Timing,
@@ -89,6 +92,16 @@ pub(super) fn send(number: u32) -> Command {
     Command::Send {
         message,
         sequence: None,
+    }
+}
+
+/// A command that is no message.
+fn acknowledge() -> Command {
+    Command::Progress {
+        group: ConsumerGroupId(0),
+        topic: TopicId(1),
+        queue: 0,
+        events: vec![Event::Acked { first: 0, last: 0 }; 16],
     }
 }
 
@@ -177,6 +190,51 @@ async fn derived_state_that_is_ahead_of_the_log_is_discarded_and_the_log_kept() 
     assert_eq!(*resets.lock().unwrap(), 1);
     assert_eq!(numbers(&seen), [0, 1]);
     assert_eq!(wal.purged(GROUP), None);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_was_installed_just_before_a_crash_is_gone_on_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, _) = start(directory.path()).await;
+    for number in 0..4 {
+        node.submit(vec![send(number)]).unwrap().await.unwrap();
+    }
+    let membership = node
+        .raft
+        .metrics()
+        .borrow_watched()
+        .membership_config
+        .clone();
+    node.shutdown().await;
+    // The log has been purged once before, so all of it can never be applied again.
+    let wal = wal(directory.path());
+    let before = LogId::new_term_index(1, 2);
+    log_store::purge(&wal, GROUP, &before).await.unwrap();
+    let last = wal.last(GROUP).unwrap();
+    let installed = LogId::new_term_index(last.term, last.index + 100);
+    let floors = floors(directory.path());
+    let header = FloorHeader {
+        applied: installed,
+        membership: (*membership).clone(),
+    };
+    let new = floors.new_floor(installed.index);
+    new.begin(&header).unwrap().finish().unwrap();
+    floors.written(installed.index, 0).unwrap();
+
+    let state = Counting {
+        applied: Some(installed),
+        membership: (*membership).clone(),
+        ..Counting::default()
+    };
+    let (seen, resets) = (Arc::clone(&state.seen), Arc::clone(&state.resets));
+    let node = Node::start(options(), Arc::clone(&wal), state, floors)
+        .await
+        .unwrap();
+    assert_eq!(*resets.lock().unwrap(), 0);
+    assert_eq!(wal.purged(GROUP).unwrap().index, installed.index);
+    node.submit(vec![send(9)]).unwrap().await.unwrap();
+    assert_eq!(numbers(&seen), [9]);
     node.shutdown().await;
 }
 
@@ -284,6 +342,25 @@ async fn a_full_disk_refuses_new_commands_and_nothing_else() {
     };
     assert_eq!(refused, SubmitError::DiskFull);
     assert!(refused.is_retryable() && node.status().no_space);
+    // What is not a message goes on, up to a rest that is for what gives space back.
+    let mut others = 0;
+    let refused = loop {
+        match node.submit((0..100).map(|_| acknowledge()).collect()) {
+            Ok(answers) => drop(answers.await.unwrap()),
+            Err(error) => break error,
+        }
+        others += 1;
+        assert!(
+            others < 100_000,
+            "the rest of the segment was not kept free"
+        );
+    };
+    assert_eq!(refused, SubmitError::DiskFull);
+    assert!(others > 0);
+    for _ in 0..20 {
+        let gives_back = vec![Command::Expire { upto: 0 }];
+        node.submit(gives_back).unwrap().await.unwrap();
+    }
     disk.full.store(false, std::sync::atomic::Ordering::SeqCst);
     while node.status().no_space {
         tokio::time::sleep(pause).await;
