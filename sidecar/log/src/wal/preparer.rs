@@ -13,8 +13,9 @@ use super::state::Plan;
 
 /// After a full disk, how long to wait before looking whether there is space again.
 const SPACE_RETRY_MS: u64 = 500;
-/// The wait between two portions of zeros while there is no hurry.
-const PACE_MS: u64 = 4;
+/// The wait between two portions of zeros while there is no hurry: 100 MB/s, so that zeros do
+/// not hold up the syncs of this log, nor those of others on the same disk.
+const PACE_MS: u64 = 40;
 
 #[derive(Default)]
 struct Orders {
