@@ -6,6 +6,7 @@
 
 mod call;
 mod clients;
+mod directed;
 mod faults;
 mod replicas;
 mod run;

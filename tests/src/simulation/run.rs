@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use super::{
     call::{Answer, Call},
     clients::{Client, Consumer, Guardian, Producer, Transactor},
+    directed::{self, Directed, Moment},
     faults::Faults,
     replicas,
     scene::{KnownTopic, Scene},
@@ -94,10 +95,15 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         1 => 5,
         _ => 3,
     });
+    let moment = Moment::of(options.seed, nodes);
+    let mut log = log_options(&mut choice, directory.path());
+    if moment == Some(Moment::AppliedAheadOfLog) {
+        log.checkpoint_interval_ms = directed::CHECKPOINT_MS;
+    }
     let world = World::new(WorldOptions {
         seed: options.seed,
         nodes,
-        log: log_options(&mut choice, directory.path()),
+        log,
         directory: directory.path().to_owned(),
         plant: options.plant,
         keep_trace: options.keep_trace,
@@ -106,6 +112,7 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         scene: Scene::new(world, options.plant),
         clients: Vec::new(),
         faults: None,
+        moment,
     };
     let report = run.play()?;
     let scene = &mut run.scene;
@@ -150,6 +157,8 @@ struct Run {
     scene: Scene,
     clients: Vec<Box<dyn Client>>,
     faults: Option<Faults>,
+    /// What is brought about before anything else goes wrong.
+    moment: Option<Moment>,
 }
 
 impl Run {
@@ -304,6 +313,16 @@ impl Run {
 
     fn trouble(&mut self) -> io::Result<()> {
         let mut faults = Faults::new(&mut self.scene);
+        if let Some(moment) = self.moment {
+            let mut directed = Directed::new(&mut self.scene, moment);
+            while directed.step(&mut self.scene)? {
+                for (node, reason) in self.scene.world.tick() {
+                    faults.ended(&mut self.scene, node, &reason);
+                }
+                faults.catch_up(&mut self.scene)?;
+                self.step_clients();
+            }
+        }
         let until_ms = self.scene.now_ms() + self.scene.pick(TROUBLE_MS);
         self.scene.lost_percent = self.scene.pick(0..=3) as u32;
         while self.scene.now_ms() < until_ms {

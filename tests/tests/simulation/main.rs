@@ -105,3 +105,13 @@ fn a_good_record_that_is_cut_is_noticed() {
 fn a_leader_that_goes_on_in_its_term_is_noticed() {
     is_noticed(Plant::LeaderRestore, None, 0..30);
 }
+
+#[test]
+fn a_vote_that_is_given_before_its_sync_is_noticed() {
+    is_noticed(Plant::VoteNotSynced, Some(3), 0..40);
+}
+
+#[test]
+fn derived_state_that_is_ahead_of_the_log_is_noticed() {
+    is_noticed(Plant::DerivedAhead, Some(3), 0..30);
+}
