@@ -1,10 +1,16 @@
 //! The HTTP port: probes for the platform and metrics for Prometheus.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+
+/// How often it is looked whether the door is open.
+const ACCEPTED_POLL_MS: u64 = 1;
 
 /// Why the HTTP port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,13 @@ impl Readiness {
     /// Opens the door.
     pub fn accept(&self) {
         self.set(Ok(()));
+    }
+
+    /// Returns when the door is open.
+    pub async fn accepted(&self) {
+        while !self.is_ready() {
+            tokio::time::sleep(Duration::from_millis(ACCEPTED_POLL_MS)).await;
+        }
     }
 
     /// Closes the door, and says why.

@@ -155,6 +155,13 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         Doors { stage, target },
         stopping.clone(),
     ));
+    if node.is_none() {
+        // Alone it leads already; a node says that it has started, and `/ready` who leads.
+        tokio::select! {
+            () = readiness.accepted() => {}
+            ended = &mut leading => return ended.unwrap_or(Ok(())),
+        }
+    }
     tracing::info!(
         grpc = grpc_address,
         http = http_address,
