@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +46,7 @@ impl<A: Apply> Receiver<A> {
         let begin = FloorBegin::decode(&first, from).map_err(io::Error::other)?;
         tracing::info!(from, bytes = begin.bytes, "taking in a floor checkpoint");
         let path = self.floors.receiving();
+        let unfinished = Unfinished(Some(path.clone()));
         let mut file = Arc::new(File::create(&path)?);
         let mut received = 0;
         while received < begin.bytes {
@@ -54,6 +55,7 @@ impl<A: Apply> Receiver<A> {
         }
         let opening = move || open(&file, &path);
         let file = self.blocking.run(opening).await.flatten()?;
+        unfinished.keep();
         let installed = self.raft.install_full_snapshot(begin.vote, snapshot(file));
         let response = installed.await.map_err(io::Error::other)?;
         Ok(encode_installed(&response.vote))
@@ -70,6 +72,26 @@ impl<A: Apply> Receiver<A> {
             Ok(chunk.len() as u64)
         };
         self.blocking.run(write).await.flatten()
+    }
+}
+
+/// A file that is of no use when the transfer ends before it is whole.
+struct Unfinished(Option<PathBuf>);
+
+impl Unfinished {
+    /// It is whole: the Raft group has it now, even if nobody waits for its answer.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take()
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "an unfinished file was not removed");
+        }
     }
 }
 
