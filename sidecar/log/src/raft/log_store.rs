@@ -123,8 +123,13 @@ impl RaftLogReader<TypeConfig> for LogStore {
             async move {
                 let entries = store.read(next, end, READ_BYTES_MAX).await?;
                 let after = next + entries.len() as u64;
+                // Whoever reads takes an end for the end of what was asked for.
+                if after == next && next < end {
+                    let message = format!("entry {next} of the log cannot be found");
+                    return Err(io::Error::new(io::ErrorKind::NotFound, message));
+                }
                 let entries = futures::stream::iter(entries).map(to_entry);
-                Ok::<_, io::Error>((after > next).then_some((entries, after)))
+                Ok((after > next).then_some((entries, after)))
             }
         });
         Box::pin(portions.try_flatten())

@@ -96,6 +96,11 @@ impl<A: Apply> Machine<A> {
         let (entry, responder) = item;
         let log_id = entry.log_id;
         let mut state = self.driven.state();
+        let expected = state.applied().map_or(0, |applied| applied.index + 1);
+        if log_id.index != expected {
+            let message = format!("entry {log_id} is to be applied where {expected} is the next");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         let outcomes = match entry.payload {
             EntryPayload::Normal(proposal) => {
                 let bytes = proposal.body.len() as u64;
