@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::command::Outcome;
 use crate::floor::{FloorFile, NewFloor};
 use crate::raft::{LogId, Membership, StoredMembership};
+use crate::state::Limits;
 
 /// A committed entry with a batch of commands.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,9 @@ pub(crate) trait Apply: Send + 'static {
 
     /// Takes note of a change of the membership.
     fn apply_membership(&mut self, log_id: LogId, membership: Membership);
+
+    /// The bounds that are in force.
+    fn limits(&self) -> Limits;
 
     /// When the earliest delayed message is due. The leader then proposes to release it.
     fn next_due_ms(&self) -> Option<u64>;

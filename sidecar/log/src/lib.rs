@@ -44,7 +44,7 @@ pub use outrigger_core::half_message::Verdict;
 pub use place::Place;
 pub use queue_index::{IndexEntry, IndexError};
 pub use raft::NodeError;
-pub use state::{AuditAction, AuditEntry, ConsumerGroup, StateError, Topic};
+pub use state::{AuditAction, AuditEntry, ConsumerGroup, Limits, StateError, Topic};
 pub use submit::{Aftermath, Pending, REPLICATED_SYNC_MS_MAX, SubmitError, WallClock};
 pub use transaction::{Transaction, TransactionMessage, Unresolved};
 pub use wal::{ReadError, WalOpenError};

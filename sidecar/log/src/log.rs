@@ -264,7 +264,7 @@ fn open_files(
     if one_of {
         wal.replace_when_damaged();
     }
-    let state = State::open(&directory.derived(), options.state())?;
+    let state = State::open(&directory.derived())?;
     let floors = Floors::open(&directory.floors()).map_err(|source| DirectoryError::Io {
         action: "reading",
         path: directory.floors(),

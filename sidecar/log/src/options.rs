@@ -63,8 +63,9 @@ pub struct Options {
     pub disk_expire_percent: u64,
     /// From so much on, no new messages are taken.
     pub disk_refuse_percent: u64,
-    /// Transactions that wait for their verdict. The same on all nodes of a cluster, as are
-    /// all following.
+    /// Transactions that wait for their verdict. In a cluster this and the six following are
+    /// those of the leader: it writes them into the log, from where they are in force on all
+    /// nodes.
     pub unresolved_transactions_max: u64,
     /// How long the verdict of a resolved transaction can be asked for, in milliseconds.
     pub resolved_retention_ms: u64,
@@ -192,6 +193,7 @@ impl Options {
             },
             wall_clock: self.wall_clock.clone(),
             blocking: self.blocking,
+            limits: self.limits(),
             submit: submit::Limits {
                 in_flight_bytes_max: self.in_flight_bytes_max,
                 entry_bytes_max: self.entry_bytes_max,
@@ -219,7 +221,7 @@ impl Options {
         }
     }
 
-    pub(crate) fn state(&self) -> state::Limits {
+    fn limits(&self) -> state::Limits {
         state::Limits {
             unresolved_transactions_max: self.unresolved_transactions_max,
             resolved_retention_ms: self.resolved_retention_ms,

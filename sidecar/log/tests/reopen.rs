@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use outrigger_log::command::{Command, NewMessage, Outcome, TopicId};
+use outrigger_log::command::{Command, NewMessage, Outcome, Refusal, TopicId};
 use outrigger_log::{DirectoryError, Log, OpenError, Options, SubmitError};
 
 fn send(topic: TopicId, body: String) -> Command {
@@ -133,4 +133,31 @@ async fn wait_for(log: &Log, delayed: u64) {
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_stays_when_a_limit_is_lowered_and_the_state_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = |topics_max| Options {
+        topics_max,
+        ..Options::new(directory.path())
+    };
+    let create_all = async |log: &Log| {
+        let all = ["a", "b", "c", "d"].map(create).to_vec();
+        log.submit(all).unwrap().await.unwrap()
+    };
+    let taken = |id| Outcome::Topic(TopicId(id));
+    let refused = |limit| Outcome::Refused(Refusal::TooManyTopics { limit });
+    let log = Log::open(options(3)).await.unwrap();
+    let expected = [taken(0), taken(1), taken(2), refused(3)];
+    assert_eq!(create_all(&log).await, expected);
+    log.shutdown().await;
+    std::fs::remove_dir_all(directory.path().join("derived")).unwrap();
+    let log = Log::open(options(1)).await.unwrap();
+    let expected = [taken(0), taken(1), taken(2), refused(1)];
+    assert_eq!(create_all(&log).await, expected);
+    log.shutdown().await;
+    let log = Log::open(options(4)).await.unwrap();
+    assert_eq!(create_all(&log).await, [0, 1, 2, 3].map(taken));
+    log.shutdown().await;
 }

@@ -11,6 +11,7 @@ use super::{
     RecordedMessage, StartFrom, TopicId, TransactionId,
 };
 use crate::codec::{CodecError, Reader};
+use crate::state::Limits;
 
 /// The shortest command: a tag and one number.
 const COMMAND_BYTES_MIN: usize = 2;
@@ -120,6 +121,7 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
         tag::EXPIRE => Ok(RecordedCommand::Expire {
             upto: reader.number("upto")?,
         }),
+        tag::SET_LIMITS => Limits::read(reader).map(RecordedCommand::SetLimits),
         value => Err(unknown("command", value)),
     }
 }

@@ -25,6 +25,7 @@ pub(super) mod tag {
     pub(in super::super) const DUE: u8 = 13;
     pub(in super::super) const EXPIRE: u8 = 14;
     pub(in super::super) const SET_TOPIC_DURABILITY: u8 = 15;
+    pub(in super::super) const SET_LIMITS: u8 = 16;
 }
 
 /// Which optional fields of a message follow.
@@ -90,7 +91,8 @@ impl Command {
                 | Self::Park { .. }
                 | Self::DeadLetter { .. }
                 | Self::Due { .. }
-                | Self::Expire { .. } => 0,
+                | Self::Expire { .. }
+                | Self::SetLimits(_) => 0,
             }
     }
 }
@@ -215,6 +217,10 @@ fn one(out: &mut Vec<u8>, command: &Command) {
         Command::Expire { upto } => {
             out.push(tag::EXPIRE);
             put_number(out, *upto);
+        }
+        Command::SetLimits(limits) => {
+            out.push(tag::SET_LIMITS);
+            limits.write(out);
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) use {encode::group_config as encode_group_config, encode::verdict as 
 use bytes::Bytes;
 use outrigger_core::{guard, half_message, lease};
 
+use crate::state::Limits;
+
 /// Most queues that a topic can have.
 pub const TOPIC_QUEUES_MAX: u32 = 1_024;
 
@@ -184,4 +186,7 @@ pub enum Command {
         /// The index of the last entry that is not needed any more.
         upto: u64,
     },
+    /// Sets the bounds of the state from here on. The leader proposes it by itself when it was
+    /// started with others than those in force.
+    SetLimits(Limits),
 }

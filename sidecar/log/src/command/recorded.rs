@@ -6,6 +6,7 @@ use outrigger_core::{guard, half_message, lease};
 use super::{
     ConsumerGroupConfig, ConsumerGroupId, Durability, ProducerSequence, TopicId, TransactionId,
 };
+use crate::state::Limits;
 
 /// Where a message's stored bytes stand in an entry's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,4 +96,6 @@ pub(crate) enum RecordedCommand<'a> {
     Expire {
         upto: u64,
     },
+    /// Other bounds of the state. Proposed by the leader itself.
+    SetLimits(Limits),
 }

@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::Limits;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -166,6 +167,17 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         any::<u64>().prop_map(|until_ms| Command::Due { until_ms }),
         any::<u64>().prop_map(|upto| Command::Expire { upto }),
+        (any::<[u64; 5]>(), any::<[u32; 2]>()).prop_map(|(wide, narrow)| {
+            Command::SetLimits(Limits {
+                unresolved_transactions_max: wide[0],
+                resolved_retention_ms: wide[1],
+                delayed_messages_max: wide[2],
+                producers_max: wide[3],
+                producer_idle_ms: wide[4],
+                topics_max: narrow[0],
+                consumer_groups_max: narrow[1],
+            })
+        }),
     ]
 }
 
@@ -277,6 +289,7 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
         },
         RecordedCommand::Due { until_ms } => Command::Due { until_ms },
         RecordedCommand::Expire { upto } => Command::Expire { upto },
+        RecordedCommand::SetLimits(limits) => Command::SetLimits(limits),
     }
 }
 

@@ -6,6 +6,7 @@ mod disk;
 mod error;
 mod floor;
 mod leadership;
+mod limits;
 mod log_store;
 mod machine;
 mod membership;

@@ -14,6 +14,7 @@ use super::checkpointer::{CheckpointLimits, Checkpointer};
 use super::disk::DiskWatch;
 use super::error::{NodeError, is_ahead};
 use super::leadership;
+use super::limits;
 use super::log_store::{self, LogStore, to_log_id};
 use super::machine::{Driven, Machine};
 use super::network::Network;
@@ -28,6 +29,7 @@ use crate::blocking::Blocking;
 use crate::cluster::{ClusterOptions, Leadership, Member, Start};
 use crate::command::{Command, Durability};
 use crate::floor::Floors;
+use crate::state;
 use crate::submit::{Aftermath, Batcher, Clock, Limits, Pending, SubmitError, WallClock};
 use crate::wal::Wal;
 
@@ -51,6 +53,7 @@ pub(crate) struct NodeOptions {
     pub(crate) timing: Timing,
     pub(crate) wall_clock: WallClock,
     pub(crate) blocking: Blocking,
+    pub(crate) limits: state::Limits,
     pub(crate) submit: Limits,
     pub(crate) checkpoint: CheckpointLimits,
     pub(crate) retention: RetentionLimits,
@@ -153,6 +156,12 @@ impl<A: Apply> Node<A> {
             batcher: Arc::clone(&batcher),
             disk: Arc::clone(&disk),
         };
+        let bounds = limits::Bounds {
+            wanted: options.limits,
+            driven: Arc::clone(&driven),
+            leadership: leadership.clone(),
+            batcher: Arc::clone(&batcher),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(receipts::follow(Arc::clone(&receipts), &raft));
         tasks.spawn(leadership::run(
@@ -168,6 +177,10 @@ impl<A: Apply> Node<A> {
         tasks.spawn(Arc::clone(&checkpointer).run());
         tasks.spawn(retention.run());
         tasks.spawn(watch_for_failure(raft.clone(), Arc::clone(&wal)));
+        if options.cluster.is_none() {
+            bounds.propose().await;
+        }
+        tasks.spawn(bounds.run());
         Ok(Self {
             raft,
             wal,

@@ -21,6 +21,9 @@ impl Machine {
         let mut hasher = Xxh3::new();
         hasher.update(&self.stamp_ms.to_le_bytes());
         hasher.update(&self.floor.to_le_bytes());
+        let mut limits = Vec::new();
+        self.limits.write(&mut limits);
+        part(&mut hasher, b'l', &limits);
         self.digest_queues(&mut hasher)?;
         self.digest_groups(&mut hasher);
         self.digest_hot(&mut hasher);

@@ -1,23 +1,26 @@
-//! How much the state machine holds. Every replica must have the same limits, since they
-//! decide what is refused and what is forgotten.
+//! How much the state machine holds. The limits decide what is refused and what is forgotten, so
+//! they are a part of the state: they change at one entry of the log, on every replica and also
+//! when the log is applied again.
+
+use crate::codec::{CodecError, Reader, put_number};
 
 /// Bounds of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Transactions that wait for their verdict.
-    pub(crate) unresolved_transactions_max: u64,
+    pub unresolved_transactions_max: u64,
     /// How long the verdict of a resolved transaction can still be asked for.
-    pub(crate) resolved_retention_ms: u64,
+    pub resolved_retention_ms: u64,
     /// Messages that wait until they are due, those of unresolved transactions included.
-    pub(crate) delayed_messages_max: u64,
+    pub delayed_messages_max: u64,
     /// Producers whose sequence numbers are remembered.
-    pub(crate) producers_max: u64,
+    pub producers_max: u64,
     /// A producer that sent nothing for so long is forgotten.
-    pub(crate) producer_idle_ms: u64,
+    pub producer_idle_ms: u64,
     /// Topics, dead-letter topics included.
-    pub(crate) topics_max: u32,
+    pub topics_max: u32,
     /// Consumer groups.
-    pub(crate) consumer_groups_max: u32,
+    pub consumer_groups_max: u32,
 }
 
 impl Default for Limits {
@@ -31,5 +34,29 @@ impl Default for Limits {
             topics_max: 100_000,
             consumer_groups_max: 10_000,
         }
+    }
+}
+
+impl Limits {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        put_number(out, self.unresolved_transactions_max);
+        put_number(out, self.resolved_retention_ms);
+        put_number(out, self.delayed_messages_max);
+        put_number(out, self.producers_max);
+        put_number(out, self.producer_idle_ms);
+        put_number(out, u64::from(self.topics_max));
+        put_number(out, u64::from(self.consumer_groups_max));
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        Ok(Self {
+            unresolved_transactions_max: reader.number("unresolved_transactions_max")?,
+            resolved_retention_ms: reader.number("resolved_retention_ms")?,
+            delayed_messages_max: reader.number("delayed_messages_max")?,
+            producers_max: reader.number("producers_max")?,
+            producer_idle_ms: reader.number("producer_idle_ms")?,
+            topics_max: reader.number_u32("topics_max")?,
+            consumer_groups_max: reader.number_u32("consumer_groups_max")?,
+        })
     }
 }

@@ -158,6 +158,10 @@ impl Machine {
             }
             RecordedCommand::Due { until_ms } => self.due(context, until_ms),
             RecordedCommand::Expire { upto } => self.expire(context, upto)?,
+            RecordedCommand::SetLimits(limits) => {
+                self.limits = limits;
+                Outcome::Applied
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! What a checkpoint reflects: the last entry, and the counters that go on from there.
 
+use super::Limits;
 use crate::codec::{CodecError, Reader, put_bytes, put_number, put_u64, put_u128};
 use crate::command::TransactionId;
 use crate::derived::{DerivedError, Table};
@@ -16,6 +17,7 @@ pub(super) struct Meta {
     pub(super) next_transaction_sequence: u64,
     pub(super) next_delayed_sequence: u64,
     pub(super) newest_transaction: Option<TransactionId>,
+    pub(super) limits: Limits,
 }
 
 impl Meta {
@@ -35,6 +37,7 @@ impl Meta {
                 put_u128(&mut out, newest.0);
             }
         }
+        self.limits.write(&mut out);
         out
     }
 
@@ -63,6 +66,11 @@ impl Meta {
             newest_transaction: match reader.u8()? {
                 0 => None,
                 _ => Some(TransactionId(reader.u128()?)),
+            },
+            // A floor checkpoint of an older program has none.
+            limits: match reader.left() {
+                0 => Limits::default(),
+                _ => Limits::read(&mut reader)?,
             },
         };
         reader.finish()?;

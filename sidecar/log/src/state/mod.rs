@@ -28,11 +28,11 @@ mod topics;
 mod transactions;
 
 pub use groups::ConsumerGroup;
+pub use limits::Limits;
 pub use topics::Topic;
 pub use transactions::{AuditAction, AuditEntry};
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use limits::Limits;
 pub(crate) use shared::{Shared, TransactionRecord};
 pub(crate) use transactions::StoredMessage;
 
@@ -106,7 +106,8 @@ impl StateError {
 pub(crate) struct State {
     shared: Arc<Shared>,
     directory: PathBuf,
-    limits: Limits,
+    /// Of a state in which no entry has set any.
+    begin_with: Limits,
     applied: Option<LogId>,
     membership: StoredMembership,
     checkpointed: Option<LogId>,
@@ -117,13 +118,18 @@ pub(crate) struct State {
 impl State {
     /// Opens derived state. When it is damaged it is set aside, and everything is to be
     /// applied again.
-    pub(crate) fn open(directory: &Path, limits: Limits) -> Result<Self, StateError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, StateError> {
+        Self::beginning_with(directory, Limits::default())
+    }
+
+    /// The same with other limits, as long as no entry has set any.
+    pub(crate) fn beginning_with(directory: &Path, begin_with: Limits) -> Result<Self, StateError> {
         let catalog = Arc::default();
-        let opened = match Machine::open(directory, &limits, &catalog) {
+        let opened = match Machine::open(directory, &begin_with, &catalog) {
             Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "derived state is made again from the log");
                 set_aside(directory)?;
-                Machine::open(directory, &limits, &catalog)
+                Machine::open(directory, &begin_with, &catalog)
             }
             opened => opened,
         };
@@ -131,7 +137,7 @@ impl State {
         Ok(Self {
             shared: Arc::new(Shared::new(machine, catalog)),
             directory: directory.to_owned(),
-            limits,
+            begin_with,
             applied: meta.applied,
             membership: meta.membership,
             checkpointed: meta.applied,
@@ -156,7 +162,8 @@ impl State {
 
     /// Goes on with what is on disk now.
     fn open_again(&mut self) -> Result<(), StateError> {
-        let (fresh, meta) = Machine::open(&self.directory, &self.limits, self.shared.catalog())?;
+        let (fresh, meta) =
+            Machine::open(&self.directory, &self.begin_with, self.shared.catalog())?;
         let old = std::mem::replace(&mut *self.machine(), fresh);
         drop(old);
         self.applied = meta.applied;
@@ -216,6 +223,10 @@ impl Apply for State {
         self.membership = StoredMembership::new(Some(log_id), membership);
     }
 
+    fn limits(&self) -> Limits {
+        self.shared.read(|machine| machine.limits.clone())
+    }
+
     fn next_due_ms(&self) -> Option<u64> {
         self.shared.read(|machine| machine.delayed.next_due_ms())
     }
@@ -249,6 +260,7 @@ impl Apply for State {
             next_transaction_sequence: machine.transactions.next_sequence(),
             next_delayed_sequence: machine.delayed.next_sequence(),
             newest_transaction: machine.transactions.newest(),
+            limits: machine.limits.clone(),
         };
         let captured = Arc::new(Captured::take(&mut machine));
         let checkpoint = Checkpoint::new(&machine, Arc::clone(&captured), applied, meta);

@@ -21,20 +21,24 @@ use crate::derived::{DerivedError, Store, Table};
 use crate::queue_index::Files;
 
 impl Machine {
-    /// Opens derived state in a directory, which is made when it is not there.
+    /// Opens derived state in a directory, which is made when it is not there. What is new
+    /// begins with these limits.
     pub(super) fn open(
         directory: &Path,
-        limits: &Limits,
+        begin_with: &Limits,
         catalog: &Arc<RwLock<Catalog>>,
     ) -> Result<(Self, Meta), StateError> {
         let store = Store::open(&directory.join("store"))?;
         let files = Arc::new(Files::open(&directory.join("index"))?);
         let meta = match store.get(Table::Meta, &[])? {
             Some(bytes) => Meta::read(&bytes)?,
-            None => Meta::default(),
+            None => Meta {
+                limits: begin_with.clone(),
+                ..Meta::default()
+            },
         };
         let mut machine = Self {
-            limits: limits.clone(),
+            limits: meta.limits.clone(),
             stamp_ms: meta.stamp_ms,
             floor: meta.floor,
             topics: Topics::default(),

@@ -8,6 +8,7 @@ use crate::apply::{Applied, Apply, Checkpoint, Expiry, Import, Written};
 use crate::command::{Batch, Outcome};
 use crate::floor::NewFloor;
 use crate::raft::{LogId, Membership, StoredMembership};
+use crate::state::Limits;
 
 /// What was applied, in order: index and body.
 pub(super) type Seen = Arc<Mutex<Vec<(u64, bytes::Bytes)>>>;
@@ -71,6 +72,10 @@ impl Apply for Counting {
     fn apply_membership(&mut self, log_id: LogId, membership: Membership) {
         self.applied = Some(log_id);
         self.membership = StoredMembership::new(Some(log_id), membership);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
     fn next_due_ms(&self) -> Option<u64> {

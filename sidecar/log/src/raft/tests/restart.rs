@@ -53,6 +53,7 @@ pub(super) fn options() -> NodeOptions {
         timing: TIMING,
         wall_clock: WallClock::default(),
         blocking: Blocking::default(),
+        limits: crate::state::Limits::default(),
         submit: Limits {
             in_flight_bytes_max: 1 << 20,
             entry_bytes_max: 128 << 10,

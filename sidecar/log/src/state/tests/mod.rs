@@ -1,6 +1,7 @@
 mod cost;
 mod expiry;
 mod failures;
+mod limits;
 mod model;
 mod places;
 mod scenarios;
@@ -48,7 +49,8 @@ impl Subject {
     pub(super) fn new(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self {
-            state: State::open(&directory.path().join("derived"), limits.clone()).unwrap(),
+            state: State::beginning_with(&directory.path().join("derived"), limits.clone())
+                .unwrap(),
             entries: Entries::default(),
             limits,
             directory,
@@ -121,7 +123,8 @@ impl Subject {
             directory,
         } = self;
         drop(state);
-        let state = State::open(&directory.path().join("derived"), limits.clone()).unwrap();
+        let state =
+            State::beginning_with(&directory.path().join("derived"), limits.clone()).unwrap();
         let mut recovered = Self {
             state,
             entries,

@@ -152,6 +152,10 @@ impl Model {
             }
             Command::DeadLetter { .. } | Command::Progress { .. } => outcome.clone(),
             Command::Expire { .. } => Outcome::Applied,
+            Command::SetLimits(limits) => {
+                self.limits = limits.clone();
+                Outcome::Applied
+            }
         };
         assert_eq!(*outcome, expected, "{command:?}");
         if *outcome == Outcome::Applied {

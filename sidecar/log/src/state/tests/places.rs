@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use outrigger_core::half_message::Verdict;
 
-use super::{Limits, State};
+use super::State;
 use crate::apply::{Applied, Apply as _, Checkpoint as _};
 use crate::command::{Batch, Command, NewMessage, TopicId, TransactionId};
 use crate::raft::{GROUP, LogId};
@@ -126,7 +126,7 @@ fn equal_entries_at_other_positions_give_equal_state() {
             }
         );
         let derived = directory.path().join("derived");
-        let mut state = State::open(&derived, Limits::default()).unwrap();
+        let mut state = State::open(&derived).unwrap();
         apply(&wal, &mut state);
         nodes.push((directory, wal, state));
     }

@@ -414,7 +414,7 @@ fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     let store = Store::open(&path.join("store")).unwrap();
     store.commit(Changes::newer_format(), 1).unwrap();
     drop(store);
-    let refused = State::open(&path, limits);
+    let refused = State::beginning_with(&path, limits);
     assert!(matches!(
         refused.err(),
         Some(StateError::Derived(DerivedError::NewerFormat {
