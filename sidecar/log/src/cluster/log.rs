@@ -113,4 +113,10 @@ impl Log {
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<u64, MembershipError> {
         self.node().transfer_leadership(to).await
     }
+
+    /// Lets another voter lead, when this node leads and another one can, and says in the log
+    /// how that went. [`Log::shutdown`] does so by itself; who has more to end does it before.
+    pub async fn step_back(&self) {
+        self.node().step_back().await;
+    }
 }

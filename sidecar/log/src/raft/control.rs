@@ -171,7 +171,7 @@ impl<A: Apply> Node<A> {
     }
 
     /// Lets another node lead, when one can, so that nobody has to notice that this one has gone.
-    pub(super) async fn step_back(&self) {
+    pub(crate) async fn step_back(&self) {
         let leads = self.leadership.borrow().is_leading();
         if !leads || self.members().voters.len() < 2 {
             return;

@@ -27,7 +27,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             unresolved_transactions_max: 1_000_000,
-            resolved_retention_ms: 24 * 60 * 60 * 1_000,
+            // A day longer than fence rows are kept by default.
+            resolved_retention_ms: 8 * 24 * 60 * 60 * 1_000,
             delayed_messages_max: 1_000_000,
             producers_max: 100_000,
             producer_idle_ms: 7 * 24 * 60 * 60 * 1_000,

@@ -3,22 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use outrigger_proto::{
-    FILE_DESCRIPTOR_SET,
-    stored::{
-        consumer_server::ConsumerServer, guard_server::GuardServer, producer_server::ProducerServer,
-    },
-};
+use outrigger_proto::stored::guard_server::GuardServer;
 use tokio::{
     net::TcpListener,
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::server::TcpIncoming};
 
 use super::{
     Finder, FinderOptions, Forward, ForwardLayer, Forwarder, Options, RemoteGuards, RemoteLog,
@@ -27,12 +19,11 @@ use super::{
 use crate::{
     check_back::{self, CheckBack},
     config::Config,
-    delivery,
-    edge::{GuardService, ProducerService},
+    edge::GuardService,
     guards::Guards,
     http::{self, Readiness},
     options,
-    serve::{CONNECTION_WINDOW_BYTES, Error, STREAM_WINDOW_BYTES, Signals, address_of, bind},
+    serve::{Error, Signals, address_of, bind, grpc},
 };
 
 /// Without a leader for so long the sidecar is not ready. Elections take less.
@@ -167,29 +158,10 @@ async fn serve(
     listener: TcpListener,
     here: Routes,
     layer: ForwardLayer,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter
-        .set_serving::<ProducerServer<ProducerService>>()
-        .await;
-    health_reporter
-        .set_serving::<ConsumerServer<delivery::Service>>()
-        .await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let drain = async move {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-        health_reporter
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
-    };
-    let routes = here.add_service(health).add_service(reflection);
-    Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+    let (routes, drain) = grpc::with_health_and_reflection(here, stopping).await?;
+    grpc::server()
         .layer(layer)
         .serve_with_incoming_shutdown(
             routes.prepare(),

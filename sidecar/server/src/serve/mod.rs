@@ -2,6 +2,7 @@
 //! drain.
 
 mod gate;
+pub(crate) mod grpc;
 mod lead;
 mod signals;
 mod tenure;
@@ -9,15 +10,8 @@ mod tenure;
 use std::{io, time::Duration};
 
 use outrigger_log::Log;
-use outrigger_proto::{
-    FILE_DESCRIPTOR_SET,
-    stored::{consumer_server::ConsumerServer, producer_server::ProducerServer},
-};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::server::TcpIncoming};
 
 pub(crate) use self::signals::Signals;
 use self::{
@@ -27,8 +21,6 @@ use self::{
 use crate::{
     check_back, clock, cluster,
     config::{Address, Config},
-    delivery,
-    edge::ProducerService,
     forward::{self, ForwardLayer, Forwarder, Target},
     gauges, guards,
     http::{self, Readiness},
@@ -73,14 +65,6 @@ pub enum Error {
     #[error("gRPC: {0}")]
     Grpc(#[from] tonic::transport::Error),
 }
-
-/// HTTP/2 windows: a stream of batches needs more than the 64 KiB of the standard to keep
-/// a fast disk busy.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-
-/// How long handing the lead over may hold up a shutdown.
-const HAND_OVER_MS_MAX: u64 = 3_000;
 
 /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 ///
@@ -181,7 +165,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     readiness.end("it is shutting down");
     let drain = async {
         if node.is_some() {
-            hand_over(&log).await;
+            // Calls under way meet a leader that can answer them.
+            log.step_back().await;
         }
         forwarder.close();
         let _ = stop.send(true);
@@ -200,19 +185,6 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         () = signals.next() => tracing::warn!("second signal: ending at once"),
     }
     Ok(())
-}
-
-/// A leader that ends lets another one lead first: the cluster goes on without an election.
-async fn hand_over(log: &Log) {
-    if !log.leadership().borrow().is_leading() || log.members().voters.len() < 2 {
-        return;
-    }
-    let limit = Duration::from_millis(HAND_OVER_MS_MAX);
-    match timeout(limit, log.transfer_leadership(None)).await {
-        Ok(Ok(leader)) => tracing::info!(leader, "the lead is handed over"),
-        Ok(Err(error)) => tracing::warn!(%error, "the lead is not handed over"),
-        Err(_) => tracing::warn!(waited_ms = HAND_OVER_MS_MAX, "the lead is not handed over"),
-    }
 }
 
 pub(crate) async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
@@ -238,32 +210,13 @@ async fn spawn_server(
     here: Routes,
     gate: Gate,
     elsewhere: Option<ForwardLayer>,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) -> Result<JoinHandle<Result<(), Error>>, Error> {
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter
-        .set_serving::<ProducerServer<ProducerService>>()
-        .await;
-    health_reporter
-        .set_serving::<ConsumerServer<delivery::Service>>()
-        .await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let drain = async move {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-        health_reporter
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
-    };
-    let here = here.add_service(health).add_service(reflection);
+    let (here, drain) = grpc::with_health_and_reflection(here, stopping).await?;
     let routes = Routes::from(here.into_axum_router().fallback_service(gate));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = async move {
-        let mut server = Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let mut server = grpc::server();
         let served = match elsewhere {
             None => {
                 let routed = server.add_routes(routes.prepare());
