@@ -418,8 +418,8 @@ fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     assert!(matches!(
         refused.err(),
         Some(StateError::Derived(DerivedError::NewerFormat {
-            found: 4,
-            newest: 3
+            found: 5,
+            newest: 4
         }))
     ));
 }
