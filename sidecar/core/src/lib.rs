@@ -12,6 +12,7 @@ pub mod half_message;
 pub mod lease;
 pub mod limits;
 pub mod name;
+pub mod placement;
 pub mod retry;
 
 mod wire;

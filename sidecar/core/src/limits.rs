@@ -29,6 +29,9 @@ pub const QUEUES_COUNT_MAX: u32 = 1_024;
 /// Queues of a topic unless it is created with another number.
 pub const QUEUES_COUNT_DEFAULT: u32 = 4;
 
+/// Most data groups of a cluster.
+pub const DATA_GROUPS_COUNT_MAX: u32 = 64;
+
 /// Most topics that one consumer subscribes to.
 pub const SUBSCRIPTIONS_COUNT_MAX: usize = 64;
 /// Most messages that one consumer may have outstanding.
