@@ -6,6 +6,7 @@
 //!
 //! A driver always persists and syncs first and only **then** replies or sends.
 
+pub mod breaker;
 pub mod check_back;
 pub mod guard;
 pub mod half_message;

@@ -4,7 +4,6 @@
 //! transactions are named to it again. "Unknown" never decides, and no count ever does.
 //! A checker that cannot be reached burns no attempt and delays no other target.
 
-mod breaker;
 mod scheduler;
 mod target;
 
@@ -15,7 +14,7 @@ pub use scheduler::Scheduler;
 
 use std::sync::Arc;
 
-use crate::half_message::Verdict;
+use crate::{breaker, half_message::Verdict};
 
 /// How check-back behaves.
 #[derive(Debug, Clone)]
@@ -40,12 +39,8 @@ pub struct Options {
     pub tracked_per_target_max: usize,
     /// Transactions that are tracked in all.
     pub tracked_max: usize,
-    /// Unreachable answers in a row that open a target's breaker.
-    pub breaker_failures_max: u32,
-    /// Ceiling of the time that a breaker stays open first; it doubles then.
-    pub breaker_open_base_ms: u64,
-    /// Highest ceiling of the time that a breaker stays open.
-    pub breaker_open_cap_ms: u64,
+    /// When unreachable answers keep checks away from a target.
+    pub breaker: breaker::Options,
 }
 
 impl Default for Options {
@@ -60,9 +55,7 @@ impl Default for Options {
             parallel_per_target_max: 1_024,
             tracked_per_target_max: 65_536,
             tracked_max: 262_144,
-            breaker_failures_max: 5,
-            breaker_open_base_ms: 1_000,
-            breaker_open_cap_ms: 30_000,
+            breaker: breaker::Options::default(),
         }
     }
 }

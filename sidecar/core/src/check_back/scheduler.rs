@@ -209,7 +209,7 @@ impl Scheduler {
                 Answer::Unreachable => {
                     target
                         .breaker
-                        .unreachable(now_ms, id, random, &self.options);
+                        .unreachable(now_ms, id, random, &self.options.breaker);
                 }
             }
         }

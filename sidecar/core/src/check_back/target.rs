@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::breaker::Breaker;
+use crate::breaker::Breaker;
 
 /// What fails together, such as a database.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Target {
             due: BTreeSet::new(),
             checking: 0,
             tracked: 0,
-            breaker: Breaker::Closed { failures: 0 },
+            breaker: Breaker::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Answer, Effect, Error, Input, Options, Scheduler};
-use crate::half_message::Verdict;
+use crate::{breaker, half_message::Verdict};
 use proptest::prelude::*;
 
 const PARALLEL: usize = 3;
@@ -27,9 +27,11 @@ fn options() -> Options {
         parallel_per_target_max: PARALLEL,
         tracked_per_target_max: 12,
         tracked_max: 30,
-        breaker_failures_max: FAILURES,
-        breaker_open_base_ms: 100,
-        breaker_open_cap_ms: 400,
+        breaker: breaker::Options {
+            failures_max: FAILURES,
+            open_base_ms: 100,
+            open_cap_ms: 400,
+        },
     }
 }
 
