@@ -181,7 +181,7 @@ impl Finder {
     }
 
     async fn ask(&self, edge: &str) -> Option<StatusResponse> {
-        let channel = self.pool.channel(edge).ok()?;
+        let channel = self.pool.channel(edge, 0).ok()?;
         let limit = Duration::from_millis(self.options.answer_ms_max);
         let mut client = ClusterClient::new(channel);
         let answer = timeout(limit, client.status(StatusRequest {})).await.ok()?;

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::Service as _, service::Routes};
 
-use super::{Options, Target, failure::Fate, pool::Pool};
+use super::{Options, Target, data_group, failure::Fate, pool::Pool};
 
 /// How often a call has been passed on already.
 const HOPS: HeaderName = HeaderName::from_static("outrigger-hops");
@@ -25,8 +25,12 @@ pub struct Forwarder {
 
 struct Shared {
     options: Options,
-    pool: Pool,
+    pool: Arc<Pool>,
     targets: watch::Receiver<Target>,
+    /// The data group whose leader it knows.
+    group: u32,
+    /// What tells the group to other processes; nothing where there is one.
+    data_group: Option<HeaderValue>,
     doubt: Arc<Notify>,
     closing: CancellationToken,
 }
@@ -38,18 +42,45 @@ pub(super) struct Unanswered {
 }
 
 impl Forwarder {
-    /// Passes calls to wherever `targets` says that the leader is.
+    /// Passes calls to wherever `targets` says that the leader of the only data group is.
     #[must_use]
     pub fn new(targets: watch::Receiver<Target>, options: Options) -> Self {
         Self {
             shared: Arc::new(Shared {
-                pool: Pool::new(options.clone()),
+                pool: Arc::new(Pool::new(options.clone())),
                 options,
                 targets,
+                group: 0,
+                data_group: None,
                 doubt: Arc::default(),
                 closing: CancellationToken::new(),
             }),
         }
+    }
+
+    /// One for each data group, whose leaders are where `targets` say. They share their
+    /// connections, what [`Self::doubt`] gives, and their end.
+    #[must_use]
+    pub fn for_groups(
+        targets: Vec<watch::Receiver<Target>>,
+        options: &Options,
+        doubt: &Arc<Notify>,
+        closing: &CancellationToken,
+    ) -> Vec<Self> {
+        let pool = Arc::new(Pool::new(options.clone()));
+        let is_named = targets.len() > 1;
+        let forwarder = |(group, targets)| Self {
+            shared: Arc::new(Shared {
+                pool: Arc::clone(&pool),
+                options: options.clone(),
+                targets,
+                group,
+                data_group: is_named.then(|| data_group::value(group)),
+                doubt: Arc::clone(doubt),
+                closing: closing.clone(),
+            }),
+        };
+        (0..).zip(targets).map(forwarder).collect()
     }
 
     /// Ends all streams, so that a server that waits for its connections can stop.
@@ -139,13 +170,17 @@ impl Forwarder {
         let mut channel = self
             .shared
             .pool
-            .channel(edge)
+            .channel(edge, self.shared.group)
             .map_err(|failure| Unanswered {
                 fate: Fate::NotTaken,
                 why: failure.message,
             })?;
         let hops = HeaderValue::from(hops(&request).saturating_add(1));
         request.headers_mut().insert(HOPS, hops);
+        if let Some(group) = &self.shared.data_group {
+            let headers = request.headers_mut();
+            headers.insert(data_group::HEADER, group.clone());
+        }
         let calling = async {
             poll_fn(|context| channel.poll_ready(context)).await?;
             channel.call(request).await

@@ -23,8 +23,10 @@ pub struct Options {
     pub keep_alive_interval_ms: u64,
     /// How long it may be silent then. Default 2,000.
     pub keep_alive_timeout_ms: u64,
-    /// Nodes that connections are kept to. Default 16.
+    /// Connections that are kept. Default 64.
     pub connections_max: usize,
+    /// Connections to one node, which data groups share. Default 4.
+    pub connections_per_node_max: u32,
     /// The wait before an attempt is repeated; it doubles up to `retry_ms_max`. Default 5.
     pub retry_ms_min: u64,
     /// The longest wait between two attempts. Default 80.
@@ -43,7 +45,8 @@ impl Default for Options {
             connect_timeout_ms: 500,
             keep_alive_interval_ms: 1_000,
             keep_alive_timeout_ms: 2_000,
-            connections_max: 16,
+            connections_max: 64,
+            connections_per_node_max: 4,
             retry_ms_min: 5,
             retry_ms_max: 80,
         }

@@ -15,12 +15,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// The largest HTTP/2 frame that is taken.
 const HTTP2_FRAME_BYTES_MAX: u32 = 256 << 10;
 
-/// One connection for each node. It is made at the first call, and again whenever it was
-/// lost.
+/// A few connections for each node, one for each where there is one data group. They are
+/// made at the first call, and again whenever they were lost.
 #[derive(Debug)]
 pub(super) struct Pool {
     options: Options,
-    channels: Mutex<BTreeMap<String, Channel>>,
+    channels: Mutex<BTreeMap<String, BTreeMap<u32, Channel>>>,
 }
 
 impl Pool {
@@ -31,18 +31,22 @@ impl Pool {
         }
     }
 
-    /// The connection to the node that serves applications at `edge`.
-    pub(super) fn channel(&self, edge: &str) -> Result<Channel, Failure> {
+    /// The connection for a data group to the node that serves applications at `edge`.
+    pub(super) fn channel(&self, edge: &str, group: u32) -> Result<Channel, Failure> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(edge) {
+        let lane = group % self.options.connections_per_node_max.max(1);
+        let known = channels.get(edge).and_then(|lanes| lanes.get(&lane));
+        if let Some(channel) = known {
             return Ok(channel.clone());
         }
         let channel = self.endpoint(edge)?.connect_lazy();
-        if channels.len() >= self.options.connections_max.max(1) {
+        let count: usize = channels.values().map(BTreeMap::len).sum();
+        if count >= self.options.connections_max.max(1) {
             // Nodes come and go seldom. Streams on dropped connections go on.
             channels.clear();
         }
-        channels.insert(edge.to_owned(), channel.clone());
+        let lanes = channels.entry(edge.to_owned()).or_default();
+        lanes.insert(lane, channel.clone());
         Ok(channel)
     }
 

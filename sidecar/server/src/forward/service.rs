@@ -43,6 +43,14 @@ impl ForwardLayer {
             ..self
         }
     }
+
+    fn method(&self, path: &str) -> Option<Method> {
+        const GUARDS: &str = "/outrigger.v1.Guard/";
+        if self.guards_here && path.starts_with(GUARDS) {
+            return None;
+        }
+        Method::of(path)
+    }
 }
 
 impl Layer<Routes> for ForwardLayer {
@@ -50,7 +58,7 @@ impl Layer<Routes> for ForwardLayer {
 
     fn layer(&self, here: Routes) -> Forward {
         Forward {
-            layer: self.clone(),
+            layer: Some(self.clone()),
             here,
         }
     }
@@ -60,7 +68,8 @@ impl Layer<Routes> for ForwardLayer {
 /// bodies streaming both ways and trailers as they come.
 #[derive(Clone)]
 pub struct Forward {
-    layer: ForwardLayer,
+    /// Nothing in a process that is its whole cluster.
+    layer: Option<ForwardLayer>,
     here: Routes,
 }
 
@@ -71,31 +80,40 @@ impl Forward {
         ForwardLayer::new(forwarder).layer(Routes::default())
     }
 
-    fn method(&self, path: &str) -> Option<Method> {
-        const GUARDS: &str = "/outrigger.v1.Guard/";
-        if self.layer.guards_here && path.starts_with(GUARDS) {
-            return None;
+    /// Serves everything in this process, which is its whole cluster.
+    #[must_use]
+    pub fn here(here: Routes) -> Self {
+        Self { layer: None, here }
+    }
+
+    pub(super) fn serve(&self, request: Request<Body>) -> Answer {
+        let mut here = self.here.clone();
+        let passing = self.layer.as_ref().and_then(|layer| {
+            let method = layer.method(request.uri().path())?;
+            Some((layer.forwarder.clone(), method))
+        });
+        match passing {
+            None => here.call(request).boxed(),
+            Some((forwarder, method)) => {
+                async move { Ok(serve(forwarder, here, method, request).await) }.boxed()
+            }
         }
-        Method::of(path)
     }
 }
+
+type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 impl Service<Request<Body>> for Forward {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(method) = self.method(request.uri().path()) else {
-            return self.here.call(request).boxed();
-        };
-        let forwarder = self.layer.forwarder.clone();
-        let here = self.here.clone();
-        async move { Ok(serve(forwarder, here, method, request).await) }.boxed()
+        self.serve(request)
     }
 }
 

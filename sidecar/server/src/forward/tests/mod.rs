@@ -1,6 +1,7 @@
 //! The proxy before nodes that die, stand still, or say that they do not lead.
 
 mod finder;
+mod groups;
 mod hops;
 mod node;
 mod publish;

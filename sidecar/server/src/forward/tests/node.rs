@@ -83,6 +83,8 @@ pub(super) struct Node {
 struct Service {
     behaviour: Arc<watch::Sender<Behaviour>>,
     asked: Arc<watch::Sender<usize>>,
+    /// The data groups that Prepares have named.
+    named: Arc<Mutex<Vec<String>>>,
     stored: Stored,
 }
 
@@ -112,6 +114,7 @@ impl Node {
         let service = Service {
             behaviour: Arc::new(watch::channel(behaviour).0),
             asked: Arc::new(watch::channel(0).0),
+            named: Arc::default(),
             stored: stored.clone(),
         };
         let routes = Routes::new(ProducerServer::new(service.clone()));
@@ -152,6 +155,12 @@ impl Node {
     /// How many calls and requests have arrived.
     pub(super) fn asked(&self) -> usize {
         *self.service.asked.borrow()
+    }
+
+    /// The data groups that Prepares have named.
+    pub(super) fn named(&self) -> Vec<String> {
+        let named = self.service.named.lock();
+        named.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) async fn was_asked(&self, times: usize) {
@@ -244,6 +253,11 @@ impl Producer for Service {
         &self,
         request: Request<v1::PrepareRequest>,
     ) -> Result<Response<v1::PrepareResponse>, Status> {
+        if let Some(group) = request.metadata().get("outrigger-data-group") {
+            let group = group.to_str().expect("text").to_owned();
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            named.push(group);
+        }
         let id = request.into_inner().transaction_id;
         if id == "unknown" {
             let failure = Failure::new(Code::NotFound, "TRANSACTION_NOT_FOUND", "no such thing");
