@@ -14,4 +14,5 @@ mod gauges;
 pub mod guards;
 pub mod http;
 mod options;
+pub mod route;
 pub mod serve;

@@ -34,6 +34,7 @@ pub use forwarder::Forwarder;
 pub use method::{Method, Repeat};
 pub use options::Options;
 pub use port::{Opened, Port, PortLayer};
+pub(crate) use publish::{Framed, Frames, TooLong};
 pub use remote_guards::RemoteGuards;
 pub use remote_log::{RemoteLog, RemoteLogOptions};
 pub use service::{Forward, ForwardLayer};

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{body::Body, service::Routes};
 
 use super::Forwarder;
+pub(crate) use frames::{Frames, Message as Framed, TooLong};
 use relay::Relay;
 
 /// Messages on their way from one task to the next.
