@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use outrigger_core::placement::{self, Placement};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,12 +18,16 @@ const LOCK_TRIES_MAX: u32 = 20;
 const LOCK_PAUSE_MS: u64 = 10;
 /// Where the write-ahead log is.
 const WAL: &str = "wal";
-/// Where what follows from it is.
+/// Where each data group has a directory, named by its number.
+const GROUPS: &str = "groups";
+/// In there, where what follows from the log is.
 const DERIVED: &str = "derived";
-/// Where whole states are that the log can be continued from when its beginning is gone.
-const FLOORS: &str = "derived-floor";
+/// And where whole states are that the log can be continued from when its beginning is gone.
+const FLOORS: &str = "floors";
+/// Where an older version, which had one data group, kept the two.
+const OLDER: [(&str, &str); 2] = [("derived", DERIVED), ("derived-floor", FLOORS)];
 /// What is set aside together when the log is damaged.
-pub(crate) const SET_ASIDE: [&str; 3] = [WAL, DERIVED, FLOORS];
+pub(crate) const SET_ASIDE: [&str; 4] = [WAL, GROUPS, OLDER[0].0, OLDER[1].0];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,19 @@ pub enum DirectoryError {
         /// The node asked for.
         expected: u64,
     },
+    /// It has another number of data groups, which never changes.
+    #[error("the data directory {path} has {recorded} data groups, not {given}")]
+    OtherGroups {
+        /// The directory.
+        path: PathBuf,
+        /// How many are recorded in it.
+        recorded: u32,
+        /// How many were asked for.
+        given: u32,
+    },
+    /// There cannot be so many data groups.
+    #[error(transparent)]
+    Groups(#[from] placement::Error),
     /// The file that says whose it is cannot be understood.
     #[error("{path} is damaged or from a newer version: {what}")]
     Identity {
@@ -88,26 +106,29 @@ pub enum DirectoryError {
     },
 }
 
-/// A data directory that is ours until its lock is dropped.
+/// A data directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     cluster_id: String,
     node_id: u64,
     instance: u128,
-    lock: File,
 }
 
 impl Directory {
     /// Takes a directory, making it and the directories inside when they do not exist. A new
     /// one becomes the node's, in the cluster asked for. Without one, a node that is `one_of`
     /// several has to be taken into one first, any other makes one of its own.
+    ///
+    /// It is ours until the file that is given out with it is dropped, or the process ends,
+    /// however it ends: whoever writes there last must hold it.
     pub(crate) fn open(
         path: &Path,
         cluster_id: Option<&str>,
         node_id: u64,
+        placement: Placement,
         one_of: bool,
-    ) -> Result<Self, DirectoryError> {
+    ) -> Result<(Self, File), DirectoryError> {
         context("creating", path, std::fs::create_dir_all(path))?;
         let lock = lock(path)?;
         let mut identity = Identity::read_or_make_locked(path, node_id)?;
@@ -126,23 +147,53 @@ impl Directory {
             }
             (None, None) => Uuid::new_v4().to_string(),
         };
-        identity.join(path, &cluster_id)?;
-        let mut made = false;
-        for name in SET_ASIDE {
-            let inner = path.join(name);
-            made |= !inner.is_dir();
-            context("creating", &inner, std::fs::create_dir_all(&inner))?;
-        }
-        if made {
-            sync(path)?;
-        }
-        Ok(Self {
+        identity.join(path, &cluster_id, placement)?;
+        let directory = Self {
             path: path.to_owned(),
             cluster_id,
             node_id,
             instance: identity.instance,
-            lock,
-        })
+        };
+        directory.make(placement)?;
+        Ok((directory, lock))
+    }
+
+    /// Makes the directories inside, as far as they do not exist.
+    fn make(&self, placement: Placement) -> Result<(), DirectoryError> {
+        let mut changed = make(&self.wal())? | self.take_over()?;
+        for group in 0..placement.groups() {
+            let made = make(&self.derived(group))? | make(&self.floors(group))?;
+            if made {
+                sync(&self.group(group))?;
+            }
+            changed |= made;
+        }
+        if changed {
+            sync(&self.path.join(GROUPS))?;
+            sync(&self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what an older version has left to where it belongs now.
+    fn take_over(&self) -> Result<bool, DirectoryError> {
+        let first = self.group(0);
+        let mut moved = false;
+        for (older, name) in OLDER {
+            let (from, to) = (self.path.join(older), first.join(name));
+            if from.is_dir() && !to.exists() {
+                make(&first)?;
+                context("moving", &from, std::fs::rename(&from, &to))?;
+                sync(&first)?;
+                moved = true;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What belongs to a data group.
+    fn group(&self, group: u32) -> PathBuf {
+        self.path.join(GROUPS).join(group.to_string())
     }
 
     pub(crate) fn cluster_id(&self) -> &str {
@@ -153,25 +204,19 @@ impl Directory {
         self.instance
     }
 
-    /// What keeps the directory ours: whoever writes there last must hold it. The system gives
-    /// it up when the process ends, however it ends.
-    pub(crate) fn into_lock(self) -> File {
-        self.lock
-    }
-
     /// Where the write-ahead log is.
     pub(crate) fn wal(&self) -> PathBuf {
         self.path.join(WAL)
     }
 
-    /// Where what follows from it is.
-    pub(crate) fn derived(&self) -> PathBuf {
-        self.path.join(DERIVED)
+    /// Where what follows from it is for a data group.
+    pub(crate) fn derived(&self, group: u32) -> PathBuf {
+        self.group(group).join(DERIVED)
     }
 
-    /// Where floor checkpoints are.
-    pub(crate) fn floors(&self) -> PathBuf {
-        self.path.join(FLOORS)
+    /// Where floor checkpoints of a data group are.
+    pub(crate) fn floors(&self, group: u32) -> PathBuf {
+        self.group(group).join(FLOORS)
     }
 
     /// A number by which files know that they belong here.
@@ -205,6 +250,13 @@ pub(crate) fn lock(directory: &Path) -> Result<File, DirectoryError> {
     }
 }
 
+/// Makes a directory; false when it exists.
+fn make(directory: &Path) -> Result<bool, DirectoryError> {
+    let exists = directory.is_dir();
+    context("creating", directory, std::fs::create_dir_all(directory))?;
+    Ok(!exists)
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync(directory: &Path) -> Result<(), DirectoryError> {
     let synced = File::open(directory).and_then(|opened| opened.sync_all());
@@ -232,39 +284,71 @@ mod tests {
     fn a_directory_has_one_user_and_one_owner() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("data");
-        let first = Directory::open(&path, Some("shop"), 1, false).unwrap();
-        let error = Directory::open(&path, Some("shop"), 1, false).unwrap_err();
+        let open = |cluster, node| Directory::open(&path, cluster, node, Placement::SINGLE, false);
+        let first = open(Some("shop"), 1).unwrap();
+        let error = open(Some("shop"), 1).unwrap_err();
         assert!(matches!(error, DirectoryError::InUse { .. }), "{error}");
         drop(first);
-        let error = Directory::open(&path, Some("bank"), 1, false).unwrap_err();
+        let error = open(Some("bank"), 1).unwrap_err();
         assert!(
             matches!(error, DirectoryError::OtherCluster { .. }),
             "{error}"
         );
-        let error = Directory::open(&path, None, 2, false).unwrap_err();
+        let error = open(None, 2).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherNode { .. }), "{error}");
-        assert_eq!(
-            Directory::open(&path, None, 1, false).unwrap().cluster_id(),
-            "shop"
-        );
+        assert_eq!(open(None, 1).unwrap().0.cluster_id(), "shop");
         std::fs::write(path.join("identity"), "something else").unwrap();
-        let error = Directory::open(&path, None, 1, false).unwrap_err();
+        let error = open(None, 1).unwrap_err();
         assert!(matches!(error, DirectoryError::Identity { .. }), "{error}");
     }
 
     #[test]
     fn a_directory_without_a_cluster_gets_its_own() {
         let root = tempfile::tempdir().unwrap();
-        let own = Directory::open(root.path(), None, 1, false)
-            .unwrap()
-            .cluster_id()
-            .to_owned();
+        let open = |cluster: Option<&str>| {
+            let path = root.path();
+            let (own, _) = Directory::open(path, cluster, 1, Placement::SINGLE, false).unwrap();
+            own.cluster_id().to_owned()
+        };
+        let own = open(None);
         assert!(!own.is_empty());
-        assert_eq!(
-            Directory::open(root.path(), Some(&own), 1, false)
-                .unwrap()
-                .cluster_id(),
-            own
-        );
+        assert_eq!(open(Some(&own)), own);
+    }
+
+    #[test]
+    fn the_number_of_data_groups_never_changes() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |path: &Path, groups| {
+            let placement = Placement::new(groups).unwrap();
+            Directory::open(path, None, 1, placement, false)
+        };
+        let refused = |path: &Path, given, recorded| {
+            let error = open(path, given).unwrap_err();
+            let named = matches!(error, DirectoryError::OtherGroups { recorded: r, given: g, .. }
+                if (r, g) == (recorded, given));
+            assert!(named, "{error}");
+        };
+        let three = root.path().join("three");
+        drop(open(&three, 3).unwrap());
+        refused(&three, 1, 3);
+        refused(&three, 4, 3);
+        for group in 0..3 {
+            assert!(three.join(format!("groups/{group}/derived")).is_dir());
+        }
+        drop(open(&three, 3).unwrap());
+
+        // What an older version has left has one, and is found where it was.
+        let older = root.path().join("older");
+        std::fs::create_dir_all(older.join("derived")).unwrap();
+        std::fs::create_dir_all(older.join("derived-floor")).unwrap();
+        std::fs::write(older.join("derived/state"), "old").unwrap();
+        std::fs::write(older.join("derived-floor/one"), "old").unwrap();
+        let identity = "outrigger-data 2\nnode 1\ninstance 07\ncluster shop\n";
+        std::fs::write(older.join("identity"), identity).unwrap();
+        refused(&older, 2, 1);
+        drop(open(&older, 1).unwrap());
+        for file in ["groups/0/derived/state", "groups/0/floors/one"] {
+            assert!(older.join(file).is_file(), "{file}");
+        }
     }
 }

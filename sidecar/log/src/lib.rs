@@ -16,7 +16,9 @@ mod crash_sync;
 mod derived;
 mod directory;
 mod floor;
+mod home;
 mod log;
+mod logs;
 mod options;
 mod place;
 mod queue_index;
@@ -38,9 +40,12 @@ pub use command::{
 pub use derived::DerivedError;
 pub use directory::DirectoryError;
 pub use log::{Log, OpenError, Status};
+pub use logs::Logs;
 pub use options::{Options, OptionsError};
 #[doc(no_inline)]
 pub use outrigger_core::half_message::Verdict;
+#[doc(no_inline)]
+pub use outrigger_core::placement::Placement;
 pub use place::Place;
 pub use queue_index::{IndexEntry, IndexError};
 pub use raft::NodeError;

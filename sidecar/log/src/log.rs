@@ -1,17 +1,19 @@
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
+
+use outrigger_core::placement::Placement;
 
 use crate::apply::Expiry as _;
 use crate::command::{Command, Durability};
-use crate::directory::{Directory, DirectoryError};
-use crate::floor::Floors;
+use crate::directory::DirectoryError;
+use crate::home::Home;
+use crate::logs::Logs;
 use crate::options::{Options, OptionsError};
 use crate::raft::{Node, NodeError};
 use crate::state::{Shared, State, StateError};
 use crate::submit::{Aftermath, Pending, SubmitError};
-use crate::wal::disk::Disk;
-use crate::wal::{OnFatal, OsDisk, Reader, Wal, WalOpenError, WalOptions};
+use crate::wal::{Reader, WalOpenError};
+#[cfg(feature = "simulation")]
+use crate::wal::{Wal, WalOptions};
 
 /// Why a log cannot be opened. Whatever the reason, nothing that was acknowledged is lost.
 #[derive(Debug, thiserror::Error)]
@@ -69,83 +71,100 @@ pub struct Status {
     pub delayed: u64,
 }
 
-/// The log of a node. Cheap to clone; all clones are the same log.
+/// The log of one data group on a node. Cheap to clone; all clones are the same log.
 #[derive(Clone)]
 pub struct Log {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    group: u32,
     node: Node<State>,
-    node_id: u64,
-    cluster_id: String,
     in_flight_bytes_max: u64,
     shared: Arc<Shared>,
-    reader: Reader,
+    home: Arc<Home>,
     aftermath: Arc<Aftermath>,
 }
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log")
-            .field("node_id", &self.inner.node_id)
+            .field("node_id", &self.inner.home.node_id)
+            .field("data_group", &self.inner.group)
             .finish_non_exhaustive()
     }
 }
 
 impl Log {
-    /// Opens the log in a directory, or begins a new one there. Alone, it returns when this
-    /// node leads and everything that was acknowledged before has been applied. One of several
-    /// returns when it can be contacted: there may be no leader yet.
+    /// Opens the log in a directory that has one data group, or begins a new one there; as
+    /// [`Logs::open`] does for any number of them.
     ///
     /// # Errors
     ///
-    /// When the directory is in use or belongs to another node or cluster, when what is in it
-    /// is damaged, or when the file system fails.
+    /// As [`Logs::open`], and when more than one data group is asked for.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        Self::open_on(options, Arc::new(OsDisk)).await
+        options.check_single()?;
+        Logs::open(options).await?.into_single()
     }
 
     /// The same with the write-ahead log on any disk.
-    pub(crate) async fn open_on(options: Options, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
-        let open_wal = |path: &Path, options| Wal::open(path, options, disk, abort_on_fatal());
-        Self::open_with(options, |path, options| {
-            open_wal(path, options).map(Arc::new)
-        })
-        .await
+    #[cfg(test)]
+    pub(crate) async fn open_on(
+        options: Options,
+        disk: Arc<dyn crate::wal::disk::Disk>,
+    ) -> Result<Self, OpenError> {
+        options.check_single()?;
+        Logs::open_on(options, disk).await?.into_single()
     }
 
     /// The same with the write-ahead log as it is opened by the caller.
+    #[cfg(feature = "simulation")]
     pub(crate) async fn open_with(
         options: Options,
-        open_wal: impl FnOnce(&Path, WalOptions) -> Result<Arc<Wal>, WalOpenError> + Send + 'static,
+        open_wal: impl FnOnce(&std::path::Path, WalOptions) -> Result<Arc<Wal>, WalOpenError>
+        + Send
+        + 'static,
     ) -> Result<Self, OpenError> {
-        options.check()?;
-        let opening = options.clone();
-        let opened = options.blocking.run(move || open_files(&opening, open_wal));
-        let opened = opened.await.map_err(|_| OpenError::Interrupted)?;
-        let Files {
-            cluster_id,
-            instance,
-            wal,
-            state,
-            floors,
-        } = opened?;
+        options.check_single()?;
+        Logs::open_with(options, open_wal).await?.into_single()
+    }
+
+    /// Starts the node of a data group.
+    pub(crate) async fn start(
+        group: u32,
+        options: &Options,
+        state: State,
+        floors: crate::floor::Floors,
+        home: &Arc<Home>,
+    ) -> Result<Self, NodeError> {
         let shared = state.shared();
-        let reader = wal.reader().clone();
-        let node = Node::start(options.node(instance), wal, state, floors).await?;
+        let options = options.node(group, home);
+        let in_flight_bytes_max = options.submit.in_flight_bytes_max;
+        let wal = Arc::clone(&home.wal);
+        let node = Node::start(options, wal, state, Arc::new(floors)).await?;
         let inner = Inner {
+            group,
             node,
-            node_id: options.node_id,
-            in_flight_bytes_max: options.in_flight_bytes_max,
-            cluster_id,
+            in_flight_bytes_max,
             shared,
-            reader,
+            home: Arc::clone(home),
             aftermath: Arc::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// The number of this data group, from 0 on.
+    #[must_use]
+    pub fn data_group(&self) -> u32 {
+        self.inner.group
+    }
+
+    /// Which data group has what.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        self.inner.home.placement
     }
 
     /// Takes commands. They are written and applied in this order, and after those of earlier
@@ -191,8 +210,8 @@ impl Log {
         let node = self.inner.node.status();
         let counts = self.inner.shared.counts();
         Status {
-            node_id: self.inner.node_id,
-            cluster_id: self.inner.cluster_id.clone(),
+            node_id: self.inner.home.node_id,
+            cluster_id: self.inner.home.cluster_id.clone(),
             term: node.term,
             leader: node.leader,
             applied_index: node.applied_index.unwrap_or(0),
@@ -221,10 +240,12 @@ impl Log {
     }
 
     /// Stops taking commands, answers those that were taken, hands leadership over to another
-    /// node when there is one, writes a checkpoint, closes the files, and gives the data
-    /// directory up. Other clones answer that the log is closed.
+    /// node when there is one, and writes a checkpoint. The last data group of the node to end
+    /// closes the files and gives the data directory up. Other clones answer that the log is
+    /// closed.
     pub async fn shutdown(self) {
-        self.inner.node.shutdown().await;
+        self.inner.node.stop().await;
+        self.inner.home.leave(self.inner.group).await;
     }
 
     /// The Raft group.
@@ -239,51 +260,6 @@ impl Log {
 
     /// For reading message bodies.
     pub(crate) fn reader(&self) -> &Reader {
-        &self.inner.reader
+        self.inner.home.wal.reader()
     }
-}
-
-/// What is in a data directory.
-struct Files {
-    cluster_id: String,
-    instance: u128,
-    wal: Arc<Wal>,
-    state: State,
-    floors: Arc<Floors>,
-}
-
-fn open_files(
-    options: &Options,
-    open_wal: impl FnOnce(&Path, WalOptions) -> Result<Arc<Wal>, WalOpenError>,
-) -> Result<Files, OpenError> {
-    let cluster_id = options.cluster_id.as_deref();
-    let one_of = options.cluster.is_some();
-    let directory = Directory::open(&options.data_dir, cluster_id, options.node_id, one_of)?;
-    let wal_options = options.wal(directory.owner());
-    let wal = open_wal(&directory.wal(), wal_options)?;
-    if one_of {
-        wal.replace_when_damaged();
-    }
-    let state = State::open(&directory.derived())?;
-    let floors = Floors::open(&directory.floors()).map_err(|source| DirectoryError::Io {
-        action: "reading",
-        path: directory.floors(),
-        source,
-    })?;
-    let cluster_id = directory.cluster_id().to_owned();
-    let instance = directory.instance();
-    wal.hold(directory.into_lock());
-    Ok(Files {
-        cluster_id,
-        instance,
-        wal,
-        state,
-        floors: Arc::new(floors),
-    })
-}
-
-/// After a failed write or sync nobody can say what is on disk: only a fresh start, which
-/// reads what is really there, may go on.
-fn abort_on_fatal() -> OnFatal {
-    Arc::new(|_: &io::Error| std::process::abort())
 }

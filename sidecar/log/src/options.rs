@@ -1,8 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use outrigger_core::placement::Placement;
+
 use crate::blocking::Blocking;
 use crate::cluster::ClusterOptions;
+use crate::home::Home;
 use crate::raft::{CheckpointLimits, DiskLimits, DiskWatch, NodeOptions, RetentionLimits, Timing};
 use crate::state;
 use crate::submit::{self, WallClock};
@@ -25,6 +28,10 @@ pub struct Options {
     /// The cluster. Recorded in a new data directory, and checked later; `None` accepts any and
     /// makes one up for a new directory.
     pub cluster_id: Option<String>,
+    /// How many data groups there are, 1 to 64. Recorded in a new data directory, and checked
+    /// later: it never changes. They share the write-ahead log, the memory for its newest
+    /// entries, and the disk; what else has a limit says below how it counts.
+    pub groups: u32,
     /// The size of a segment of the write-ahead log, in bytes.
     pub wal_segment_bytes: u64,
     /// The size of the first segment, in bytes. It is written full of zeros before the log is
@@ -116,6 +123,7 @@ impl Options {
             data_dir: data_dir.into(),
             node_id: 1,
             cluster_id: None,
+            groups: 1,
             wal_segment_bytes: 256 << 20,
             wal_first_segment_bytes: 4 << 20,
             tail_cache_bytes_max: 32 << 20,
@@ -152,6 +160,7 @@ impl Options {
     ///
     /// Names the first option outside its limits.
     pub fn check(&self) -> Result<(), OptionsError> {
+        self.placement()?;
         let segment = self.wal_segment_bytes;
         let limit = u64::from(SEGMENT_BYTES_LIMIT);
         let entry_max = segment.saturating_sub(SEGMENT_OVERHEAD_BYTES);
@@ -182,10 +191,49 @@ impl Options {
         }
     }
 
-    pub(crate) fn node(&self, instance: u128) -> NodeOptions {
+    /// Which data group has what.
+    pub(crate) fn placement(&self) -> Result<Placement, OptionsError> {
+        Placement::new(self.groups).map_err(|error| OptionsError {
+            field: "groups",
+            value: u64::from(error.groups),
+            min: 1,
+            max: u64::from(error.limit),
+        })
+    }
+
+    /// Checks that there is one data group.
+    pub(crate) fn check_single(&self) -> Result<(), OptionsError> {
+        match self.groups {
+            1 => Ok(()),
+            groups => Err(Self::not_single(groups)),
+        }
+    }
+
+    pub(crate) fn not_single(groups: u32) -> OptionsError {
+        OptionsError {
+            field: "groups",
+            value: u64::from(groups),
+            min: 1,
+            max: 1,
+        }
+    }
+
+    /// How full the disk is, for all data groups.
+    pub(crate) fn disk_watch(&self) -> DiskWatch {
+        let limits = DiskLimits {
+            warn_percent: self.disk_warn_percent,
+            expire_percent: self.disk_expire_percent,
+            refuse_percent: self.disk_refuse_percent,
+        };
+        DiskWatch::new(&self.data_dir, limits)
+    }
+
+    /// Of one data group.
+    pub(crate) fn node(&self, group: u32, home: &Home) -> NodeOptions {
         NodeOptions {
+            group,
             node_id: self.node_id,
-            instance,
+            instance: home.instance,
             cluster: self.cluster.clone(),
             timing: Timing {
                 heartbeat_interval_ms: self.heartbeat_interval_ms,
@@ -210,14 +258,7 @@ impl Options {
                 retention_bytes: self.retention_bytes,
                 interval_ms: self.retention_interval_ms,
             },
-            disk: Arc::new(DiskWatch::new(
-                &self.data_dir,
-                DiskLimits {
-                    warn_percent: self.disk_warn_percent,
-                    expire_percent: self.disk_expire_percent,
-                    refuse_percent: self.disk_refuse_percent,
-                },
-            )),
+            disk: Arc::clone(&home.disk),
         }
     }
 

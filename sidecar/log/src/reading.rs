@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use crate::command::{ConsumerGroupId, TopicId, TransactionId};
 use crate::log::Log;
 use crate::queue_index::{IndexEntry, IndexError};
-use crate::raft::GROUP;
 use crate::state::{ConsumerGroup, StateError, Topic};
 use crate::transaction::{Transaction, Unresolved};
 use crate::wal::ReadError;
@@ -97,7 +96,7 @@ impl Log {
     /// When one of them cannot be read.
     pub fn read(&self, entries: &[IndexEntry]) -> Result<Vec<Bytes>, ReadError> {
         let parts = entries.iter().map(|entry| (entry.place, entry.length));
-        self.reader().read_all(GROUP, parts)
+        self.reader().read_all(self.data_group(), parts)
     }
 
     /// Changes whenever messages became visible in a topic; nothing when there is no such

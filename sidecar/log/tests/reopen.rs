@@ -152,7 +152,7 @@ async fn what_was_taken_stays_when_a_limit_is_lowered_and_the_state_is_made_agai
     let expected = [taken(0), taken(1), taken(2), refused(3)];
     assert_eq!(create_all(&log).await, expected);
     log.shutdown().await;
-    std::fs::remove_dir_all(directory.path().join("derived")).unwrap();
+    std::fs::remove_dir_all(directory.path().join("groups/0/derived")).unwrap();
     let log = Log::open(options(1)).await.unwrap();
     let expected = [taken(0), taken(1), taken(2), refused(1)];
     assert_eq!(create_all(&log).await, expected);

@@ -124,7 +124,7 @@ async fn old_segments_go_and_the_state_is_made_again_without_them() {
     log.shutdown().await;
 
     // Without derived state it is made out of a floor checkpoint and what is left of the log.
-    std::fs::remove_dir_all(path.join("derived")).unwrap();
+    std::fs::remove_dir_all(path.join("groups/0/derived")).unwrap();
     let log = Log::open(keep_all(path)).await.unwrap();
     assert_eq!(visible(&log, topic), kept);
     assert_eq!(log.digest().unwrap(), before);

@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use outrigger_core::placement::Placement;
 use uuid::Uuid;
 
 use crate::directory::{DirectoryError, SET_ASIDE, context, lock, sync};
@@ -24,6 +25,8 @@ pub struct Identity {
     pub cluster_id: Option<String>,
     /// The node.
     pub node_id: u64,
+    /// How many data groups the cluster has; `None` as long as the node waits.
+    pub groups: Option<u32>,
     /// Made with the directory, and never given out again.
     pub instance: u128,
     /// The log was damaged and is set aside. The node must not vote or keep entries before its
@@ -43,15 +46,17 @@ impl Identity {
         Self::read_or_make_locked(data_dir, node_id)
     }
 
-    /// Makes the node one of a cluster.
+    /// Makes the node one of a cluster that has so many data groups.
     ///
     /// # Errors
     ///
-    /// When it belongs to another cluster already, or the file system fails.
-    pub fn adopt(data_dir: &Path, cluster_id: &str) -> Result<Self, DirectoryError> {
+    /// When it belongs to another cluster already or has another number of data groups, when
+    /// there cannot be so many, or the file system fails.
+    pub fn adopt(data_dir: &Path, cluster_id: &str, groups: u32) -> Result<Self, DirectoryError> {
+        let placement = Placement::new(groups)?;
         let _lock = lock(data_dir)?;
         let mut identity = Self::read(data_dir)?.ok_or_else(|| missing(data_dir))?;
-        identity.join(data_dir, cluster_id)?;
+        identity.join(data_dir, cluster_id, placement)?;
         Ok(identity)
     }
 
@@ -106,6 +111,7 @@ impl Identity {
         let identity = Self {
             cluster_id: None,
             node_id,
+            groups: None,
             instance: Uuid::new_v4().as_u128(),
             repairing: false,
         };
@@ -113,10 +119,23 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Records the cluster, unless it is recorded already.
-    pub(crate) fn join(&mut self, data_dir: &Path, cluster_id: &str) -> Result<(), DirectoryError> {
+    /// Records the cluster and how many data groups it has, unless that is recorded already.
+    pub(crate) fn join(
+        &mut self,
+        data_dir: &Path,
+        cluster_id: &str,
+        placement: Placement,
+    ) -> Result<(), DirectoryError> {
+        let given = placement.groups();
         match &self.cluster_id {
-            Some(found) if found == cluster_id => Ok(()),
+            Some(found) if found == cluster_id => match self.groups {
+                Some(recorded) if recorded != given => Err(DirectoryError::OtherGroups {
+                    path: data_dir.to_owned(),
+                    recorded,
+                    given,
+                }),
+                _ => Ok(()),
+            },
             Some(found) => Err(DirectoryError::OtherCluster {
                 path: data_dir.to_owned(),
                 found: found.clone(),
@@ -124,6 +143,7 @@ impl Identity {
             }),
             None => {
                 self.cluster_id = Some(cluster_id.to_owned());
+                self.groups = Some(given);
                 self.write(data_dir)
             }
         }
@@ -164,6 +184,9 @@ impl Identity {
         if let Some(cluster_id) = &self.cluster_id {
             text += &format!("cluster {cluster_id}\n");
         }
+        if let Some(groups) = self.groups {
+            text += &format!("groups {groups}\n");
+        }
         if self.repairing {
             text += "repairing\n";
         }
@@ -178,10 +201,14 @@ fn parse(text: &str) -> Result<Identity, &'static str> {
         return Err("the first line does not name a known format");
     }
     let (mut cluster_id, mut node_id, mut instance, mut repairing) = (None, None, None, false);
+    let mut groups = None;
     for line in lines {
         match line.split_once(' ') {
             Some(("cluster", id)) => cluster_id = Some(id.to_owned()),
             Some(("node", id)) => node_id = id.parse().ok(),
+            Some(("groups", count)) => {
+                groups = Some(count.parse().map_err(|_| "the number of data groups")?);
+            }
             Some(("instance", id)) => instance = u128::from_str_radix(id, 16).ok(),
             None if line == "repairing" => repairing = true,
             _ => return Err("a line is not understood"),
@@ -191,9 +218,12 @@ fn parse(text: &str) -> Result<Identity, &'static str> {
         instance = Some(Uuid::new_v4().as_u128());
         cluster_id.as_ref().ok_or("the cluster is missing")?;
     }
+    // Before there were several, each cluster had one.
+    let groups = groups.or(cluster_id.is_some().then_some(1));
     Ok(Identity {
         cluster_id,
         node_id: node_id.ok_or("the node is missing")?,
+        groups,
         instance: instance.ok_or("the instance is missing")?,
         repairing,
     })
@@ -243,11 +273,28 @@ mod tests {
         let error = Identity::read_or_make(&path, 4).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherNode { .. }), "{error}");
 
-        let adopted = Identity::adopt(&path, "shop").unwrap();
+        assert_eq!(made.groups, None);
+        let error = Identity::adopt(&path, "shop", 0).unwrap_err();
+        assert!(matches!(error, DirectoryError::Groups(_)), "{error}");
+
+        let adopted = Identity::adopt(&path, "shop", 3).unwrap();
         assert_eq!(adopted.cluster_id.as_deref(), Some("shop"));
+        assert_eq!(adopted.groups, Some(3));
         assert_eq!(adopted.instance, made.instance);
-        assert_eq!(Identity::adopt(&path, "shop").unwrap(), adopted);
-        let error = Identity::adopt(&path, "bank").unwrap_err();
+        assert_eq!(Identity::adopt(&path, "shop", 3).unwrap(), adopted);
+        let error = Identity::adopt(&path, "shop", 2).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DirectoryError::OtherGroups {
+                    recorded: 3,
+                    given: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let error = Identity::adopt(&path, "bank", 3).unwrap_err();
         assert!(
             matches!(error, DirectoryError::OtherCluster { .. }),
             "{error}"
@@ -268,13 +315,14 @@ mod tests {
     fn what_is_set_aside_is_kept_and_the_log_stays_closed_until_the_node_is_taken_back() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path();
-        drop(Directory::open(path, Some("shop"), 1, false).unwrap());
+        let open = |one_of| Directory::open(path, Some("shop"), 1, Placement::SINGLE, one_of);
+        drop(open(false).unwrap());
         std::fs::write(path.join("wal/segment"), "damaged").unwrap();
         let aside = Identity::set_aside(path).unwrap();
         let kept = std::fs::read_to_string(aside.join("wal/segment")).unwrap();
         assert_eq!(kept, "damaged");
-        assert!(aside.join("derived").is_dir() && !path.join("wal").exists());
-        let error = Directory::open(path, Some("shop"), 1, true).unwrap_err();
+        assert!(aside.join("groups/0/derived").is_dir() && !path.join("wal").exists());
+        let error = open(true).unwrap_err();
         assert!(matches!(error, DirectoryError::Repairing { .. }), "{error}");
 
         // The process ended while it was setting things aside.
@@ -283,6 +331,6 @@ mod tests {
         let identity = Identity::readmitted(path).unwrap();
         assert!(!identity.repairing);
         assert!(!path.join("wal").exists());
-        drop(Directory::open(path, Some("shop"), 1, true).unwrap());
+        drop(open(true).unwrap());
     }
 }

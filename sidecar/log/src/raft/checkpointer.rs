@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::log_store::to_entry_id;
 use super::machine::Driven;
-use super::node::GROUP;
 use crate::apply::{Apply, Checkpoint};
 use crate::blocking::Blocking;
 use crate::floor::Floors;
@@ -39,6 +38,7 @@ pub(crate) struct CheckpointLimits {
 
 /// Writes derived state, one checkpoint at a time and never ahead of the log.
 pub(crate) struct Checkpointer<A> {
+    group: u32,
     limits: CheckpointLimits,
     blocking: Blocking,
     wal: Arc<Wal>,
@@ -48,6 +48,7 @@ pub(crate) struct Checkpointer<A> {
 
 impl<A: Apply> Checkpointer<A> {
     pub(crate) fn new(
+        group: u32,
         limits: CheckpointLimits,
         blocking: Blocking,
         wal: Arc<Wal>,
@@ -55,6 +56,7 @@ impl<A: Apply> Checkpointer<A> {
         floors: Arc<Floors>,
     ) -> Self {
         Self {
+            group,
             limits,
             blocking,
             wal,
@@ -128,7 +130,7 @@ impl<A: Apply> Checkpointer<A> {
     fn is_floor_due(&self) -> bool {
         let newest = self.floors.newest().map_or(0, |newest| newest.index);
         let part = self.wal.bytes() / FLOORS_PER_LOG;
-        let since = self.wal.bytes_after(GROUP, newest);
+        let since = self.wal.bytes_after(self.group, newest);
         since >= part.max(self.limits.floor_interval_bytes)
     }
 
@@ -138,7 +140,7 @@ impl<A: Apply> Checkpointer<A> {
         // An older term with the same index is an entry that was cut off since.
         let covers =
             |durable: EntryId| durable.term >= applied.term && durable.index >= applied.index;
-        while !self.wal.durable(GROUP).is_some_and(covers) {
+        while !self.wal.durable(self.group).is_some_and(covers) {
             #[cfg(feature = "simulation")]
             if crate::simulation::is_planted(crate::simulation::Plant::DerivedAhead) {
                 break;
@@ -154,7 +156,7 @@ impl<A: Apply> Checkpointer<A> {
         let written = self.blocking.run(move || checkpoint.write(floor)).await;
         self.driven.record_floor(written.flatten()?.floor);
         if exported {
-            let purged = self.wal.purged(GROUP).map_or(0, |purged| purged.index);
+            let purged = self.wal.purged(self.group).map_or(0, |purged| purged.index);
             if let Err(error) = self.floors.written(applied.index, purged) {
                 tracing::warn!(%error, "a floor checkpoint is not there");
             }

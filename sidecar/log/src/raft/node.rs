@@ -33,9 +33,6 @@ use crate::state;
 use crate::submit::{Aftermath, Batcher, Clock, Limits, Pending, SubmitError, WallClock};
 use crate::wal::Wal;
 
-/// The group that holds everything as long as there is one.
-pub(crate) const GROUP: u32 = 0;
-
 /// Entries that are sent to another node together, at most.
 const APPEND_ENTRIES_MAX: u64 = 256;
 /// How long applying what was committed before may take.
@@ -47,6 +44,8 @@ const DRAIN_MS_MAX: u64 = 5_000;
 /// What a node keeps to.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeOptions {
+    /// The data group.
+    pub(crate) group: u32,
     pub(crate) node_id: NodeId,
     pub(crate) instance: u128,
     pub(crate) cluster: Option<ClusterOptions>,
@@ -75,6 +74,7 @@ pub(crate) struct NodeStatus {
 
 /// A member of a Raft group: its log, its state, and the tasks that drive them.
 pub(crate) struct Node<A: Apply> {
+    pub(super) group: u32,
     pub(super) raft: Raft<TypeConfig, Machine<A>>,
     wal: Arc<Wal>,
     driven: Arc<Driven<A>>,
@@ -103,16 +103,16 @@ impl<A: Apply> Node<A> {
         mut state: A,
         floors: Arc<Floors>,
     ) -> Result<Self, NodeError> {
-        settle_what_is_ahead(&wal, &mut state, &floors).await?;
-        let (blocking, timing) = (options.blocking, options.timing);
-        let silence = wal.vote(GROUP).map(|_| timing.silence());
+        let (group, blocking, timing) = (options.group, options.blocking, options.timing);
+        settle_what_is_ahead(&wal, group, &mut state, &floors).await?;
+        let silence = wal.vote(group).map(|_| timing.silence());
         let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
-        let purged = wal.purged(GROUP).map_or(0, |purged| purged.index);
+        let purged = wal.purged(group).map_or(0, |purged| purged.index);
         let driven = Arc::new(Driven::new(state, purged));
-        let log_store = LogStore::new(Arc::clone(&wal), GROUP, blocking);
+        let log_store = LogStore::new(Arc::clone(&wal), group, blocking);
         let receipts = Arc::clone(log_store.receipts());
-        let network = Network::new(transport.cloned(), GROUP, Arc::clone(&receipts));
+        let network = Network::new(transport.cloned(), group, Arc::clone(&receipts));
         let raft = Raft::new(
             options.node_id,
             Arc::new(config(timing)),
@@ -124,7 +124,7 @@ impl<A: Apply> Node<A> {
         .map_err(|error| NodeError::stopped("starting", error))?;
         begin(&raft, &options).await?;
         if options.cluster.is_none() {
-            wait_until_recovered(&raft, &wal).await?;
+            wait_until_recovered(&raft, &wal, group).await?;
         }
 
         let clock = Clock::not_before(options.wall_clock, driven.state().last_stamp_ms());
@@ -139,6 +139,7 @@ impl<A: Apply> Node<A> {
         );
         let batcher = Batcher::new(options.submit, clock, proposer);
         let checkpointer = Arc::new(Checkpointer::new(
+            group,
             options.checkpoint,
             blocking,
             Arc::clone(&wal),
@@ -146,6 +147,7 @@ impl<A: Apply> Node<A> {
             Arc::clone(&floors),
         ));
         let retention = Retention {
+            group,
             limits: options.retention,
             blocking,
             raft: raft.clone(),
@@ -182,6 +184,7 @@ impl<A: Apply> Node<A> {
         }
         tasks.spawn(bounds.run());
         Ok(Self {
+            group,
             raft,
             wal,
             driven,
@@ -234,7 +237,7 @@ impl<A: Apply> Node<A> {
             term,
             leader,
             applied_index: self.driven.state().applied().map(|id| id.index),
-            durable_index: self.wal.durable(GROUP).map(|id| id.index),
+            durable_index: self.wal.durable(self.group).map(|id| id.index),
             in_flight_bytes: self.batcher.in_flight_bytes(),
             no_space: self.wal.no_space() || self.disk.refusal().is_some(),
             disk_used_percent: self.disk.used_percent(),
@@ -242,9 +245,9 @@ impl<A: Apply> Node<A> {
         }
     }
 
-    /// Stops taking commands, lets what was taken end, hands leadership over, writes a
-    /// checkpoint, and closes the log.
-    pub(crate) async fn shutdown(&self) {
+    /// Stops taking commands, lets what was taken end, hands leadership over, and writes a
+    /// checkpoint. The log stays open: other groups may need it.
+    pub(crate) async fn stop(&self) {
         self.batcher
             .drain(Duration::from_millis(DRAIN_MS_MAX))
             .await;
@@ -254,10 +257,14 @@ impl<A: Apply> Node<A> {
         }
         self.tasks.lock().await.shutdown().await;
         self.checkpointer.checkpoint().await;
+    }
+
+    /// The same for a node that has its log for itself.
+    #[cfg(test)]
+    pub(crate) async fn shutdown(&self) {
+        self.stop().await;
         let wal = Arc::clone(&self.wal);
-        if self.blocking.run(move || wal.close()).await.is_err() {
-            tracing::error!("closing the log panicked");
-        }
+        self.blocking.run(move || wal.close()).await.unwrap();
     }
 }
 
@@ -267,11 +274,12 @@ impl<A: Apply> Node<A> {
 /// files were exchanged, and then the log decides.
 async fn settle_what_is_ahead<A: Apply>(
     wal: &Wal,
+    group: u32,
     state: &mut A,
     floors: &Floors,
 ) -> Result<(), NodeError> {
     let applied = state.applied();
-    let last = wal.last(GROUP).map(to_log_id);
+    let last = wal.last(group).map(to_log_id);
     #[cfg(feature = "simulation")]
     if crate::simulation::is_planted(crate::simulation::Plant::DerivedAhead) {
         return Ok(());
@@ -281,7 +289,7 @@ async fn settle_what_is_ahead<A: Apply>(
     };
     if floors.newest() == Some(applied) {
         tracing::info!(%applied, ?last, "the log is purged up to the state that was installed");
-        let purged = log_store::purge(wal, GROUP, &applied).await;
+        let purged = log_store::purge(wal, group, &applied).await;
         return purged.map_err(|error| NodeError::stopped("purging the log", error));
     }
     tracing::warn!(
@@ -340,6 +348,7 @@ async fn begin<A: Apply>(
 async fn wait_until_recovered<A: Apply>(
     raft: &Raft<TypeConfig, Machine<A>>,
     wal: &Wal,
+    group: u32,
 ) -> Result<(), NodeError> {
     let mut metrics = raft.metrics();
     let recovered = async {
@@ -350,7 +359,7 @@ async fn wait_until_recovered<A: Apply>(
                     return Err(NodeError::stopped("applying the log", error));
                 }
                 let leads = now.current_leader == Some(now.id) && now.state.is_leader();
-                let last = wal.last(GROUP).map(|id| (id.term, id.index));
+                let last = wal.last(group).map(|id| (id.term, id.index));
                 let applied = now.last_applied.map(|id| (id.leader_id.term, id.index));
                 if leads
                     && applied >= last
@@ -369,7 +378,7 @@ async fn wait_until_recovered<A: Apply>(
         .await
         .unwrap_or_else(|_| {
             Err(NodeError::Timeout {
-                upto: wal.last(GROUP).map_or(0, |id| id.index),
+                upto: wal.last(group).map_or(0, |id| id.index),
                 waited_ms: RECOVERY_MS_MAX,
             })
         })

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 
 use super::disk::DiskWatch;
 use super::machine::{Driven, Machine};
-use super::node::GROUP;
 use super::types::TypeConfig;
 use crate::apply::{Apply, Expiry};
 use crate::blocking::Blocking;
@@ -37,6 +36,7 @@ pub(crate) struct RetentionLimits {
 }
 
 pub(super) struct Retention<A: Apply, P> {
+    pub(super) group: u32,
     pub(super) limits: RetentionLimits,
     pub(super) blocking: Blocking,
     pub(super) raft: Raft<TypeConfig, Machine<A>>,
@@ -70,11 +70,11 @@ impl<A: Apply, P: Propose> Retention<A, P> {
     /// Proposes a higher floor when whole segments have expired.
     async fn expire(&self) -> io::Result<()> {
         let now_ms = self.batcher.clock().now_ms();
-        let (limits, wal) = (self.limits, Arc::clone(&self.wal));
+        let (group, limits, wal) = (self.group, self.limits, Arc::clone(&self.wal));
         let expiry = self.driven.state().expiry();
         let over_bytes = self.disk.over_bytes();
-        let find = move || match expired(limits, now_ms, &wal, &*expiry)? {
-            None if over_bytes > 0 => consumed(over_bytes, &wal, &*expiry),
+        let find = move || match expired(group, limits, now_ms, &wal, &*expiry)? {
+            None if over_bytes > 0 => consumed(group, over_bytes, &wal, &*expiry),
             found => Ok(found),
         };
         let Some(upto) = self.blocking.run(find).await.flatten()? else {
@@ -87,7 +87,7 @@ impl<A: Apply, P: Propose> Retention<A, P> {
 
     /// Purges up to the newest floor checkpoint below the floor, and removes segments.
     async fn purge(&self) -> io::Result<()> {
-        let purged = self.wal.purged(GROUP).map_or(0, |purged| purged.index);
+        let purged = self.wal.purged(self.group).map_or(0, |purged| purged.index);
         let upto = self.floors.latest_upto(self.driven.recorded_floor());
         if let Some(upto) = upto.filter(|upto| upto.index > purged) {
             let limit = Some(Duration::from_millis(PURGE_MS_MAX));
@@ -118,13 +118,14 @@ impl<A: Apply, P: Propose> Retention<A, P> {
 
 /// Up to where the floor can be raised so that whole segments go.
 fn expired(
+    group: u32,
     limits: RetentionLimits,
     now_ms: u64,
     wal: &Wal,
     expiry: &dyn Expiry,
 ) -> io::Result<Option<u64>> {
     let floor = expiry.floor();
-    let full = wal.full_segments(GROUP);
+    let full = wal.full_segments(group);
     let mut over_bytes = limits
         .retention_bytes
         .map_or(0, |limit| wal.bytes().saturating_sub(limit));
@@ -136,7 +137,7 @@ fn expired(
         if segment.last_index <= floor {
             continue;
         }
-        let written_ms = written_ms(wal, segment)?;
+        let written_ms = written_ms(wal, group, segment)?;
         if written_ms < expired_before_ms {
             upto = segment.last_index;
         } else if by_size {
@@ -157,9 +158,14 @@ fn expired(
 }
 
 /// The same when the disk is too full: so much goes before its time, if it has been consumed.
-fn consumed(over_bytes: u64, wal: &Wal, expiry: &dyn Expiry) -> io::Result<Option<u64>> {
+fn consumed(
+    group: u32,
+    over_bytes: u64,
+    wal: &Wal,
+    expiry: &dyn Expiry,
+) -> io::Result<Option<u64>> {
     let floor = expiry.floor();
-    let full = wal.full_segments(GROUP);
+    let full = wal.full_segments(group);
     let mut left = over_bytes;
     let enough = full.iter().filter(|full| full.last_index > floor);
     let enough = enough.take_while(|full| {
@@ -177,10 +183,10 @@ fn consumed(over_bytes: u64, wal: &Wal, expiry: &dyn Expiry) -> io::Result<Optio
 }
 
 /// When the segment's last entry was written; 0 when there is nothing in it that has a time.
-fn written_ms(wal: &Wal, segment: &FullSegment) -> Result<u64, ReadError> {
+fn written_ms(wal: &Wal, group: u32, segment: &FullSegment) -> Result<u64, ReadError> {
     let oldest = segment.last_index.saturating_sub(STAMP_ENTRIES_MAX);
     for index in (oldest..=segment.last_index).rev() {
-        let Some(entry) = wal.reader().entry(GROUP, index)? else {
+        let Some(entry) = wal.reader().entry(group, index)? else {
             break;
         };
         if entry.kind == Kind::Normal {

@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::network::{
     Answer, Question, asks_for_receipt, decode_request, encode_answer, encode_receipt,
 };
-use super::node::{GROUP, Node};
+use super::node::Node;
 use super::receive::Receiver;
 use super::telling::Telling;
 use super::types::{NodeId, TypeConfig};
@@ -37,7 +37,7 @@ impl<A: Apply> Node<A> {
         frames: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Bytes> {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
-        if purpose.group != GROUP {
+        if purpose.group != self.group {
             tracing::warn!(from, group = purpose.group, "a stream for an unknown group");
             return receiver;
         }

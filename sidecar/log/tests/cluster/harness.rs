@@ -129,7 +129,7 @@ impl Cluster {
     pub(crate) fn adopt(&self, id: u64) -> Member {
         let path = self.path(id);
         Identity::read_or_make(&path, id).unwrap();
-        let identity = Identity::adopt(&path, "test").unwrap();
+        let identity = Identity::adopt(&path, "test", 1).unwrap();
         Member {
             address: address(id),
             edge: format!("node-{id}:7070"),

@@ -29,7 +29,7 @@ async fn a_damaged_log_is_set_aside_and_the_node_gets_everything_again() {
     let expected = matches!(error, OpenError::Wal(WalOpenError::CorruptSegment { .. }));
     assert!(expected, "{error}");
     let aside = Identity::set_aside(&path).unwrap();
-    assert!(aside.join("wal").is_dir() && aside.join("derived").is_dir());
+    assert!(aside.join("wal").is_dir() && aside.join("groups/0/derived").is_dir());
     // However it is started, it keeps out.
     let error = cluster.start(damaged, Start::Wait).await.unwrap_err();
     let repairing = matches!(

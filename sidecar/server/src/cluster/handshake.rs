@@ -142,6 +142,7 @@ mod tests {
             cluster_id: cluster.map(str::to_owned),
             node_id: id,
             instance,
+            groups: cluster.map(|_| 1),
             repairing: false,
         };
         Presence::new(me(id, instance), "unused".into(), &identity)

@@ -113,7 +113,7 @@ impl Presence {
         let (data, cluster_id) = (self.data.clone(), cluster_id.to_owned());
         let recorded = tokio::task::spawn_blocking(move || match standing.repairing {
             true => Identity::readmitted(&data),
-            false => Identity::adopt(&data, &cluster_id),
+            false => Identity::adopt(&data, &cluster_id, 1),
         });
         let identity = recorded.await.map_err(|_| AdoptError::Interrupted)??;
         tracing::info!(cluster = identity.cluster_id, "adopted by a cluster");

@@ -136,7 +136,7 @@ impl Voters {
         let mut members = BTreeMap::new();
         for id in 1..=3 {
             Identity::read_or_make(&path(id), id).unwrap();
-            let identity = Identity::adopt(&path(id), "test").unwrap();
+            let identity = Identity::adopt(&path(id), "test", 1).unwrap();
             let instance = identity.instance;
             let member = Member {
                 instance,

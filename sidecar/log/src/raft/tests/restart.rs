@@ -12,7 +12,6 @@ use crate::blocking::Blocking;
 use crate::command::{Batch, Command, ConsumerGroupId, NewMessage, Outcome, TopicId};
 use crate::floor::{FloorHeader, Floors};
 use crate::raft::log_store;
-use crate::raft::node::GROUP;
 use crate::raft::{
     CheckpointLimits, DiskLimits, DiskWatch, LogId, Node, NodeOptions, RetentionLimits, Timing,
 };
@@ -47,6 +46,7 @@ pub(super) fn floors(directory: &Path) -> Arc<Floors> {
 
 pub(super) fn options() -> NodeOptions {
     NodeOptions {
+        group: 0,
         node_id: 1,
         instance: 1,
         cluster: None,
@@ -190,7 +190,7 @@ async fn derived_state_that_is_ahead_of_the_log_is_discarded_and_the_log_kept() 
         .unwrap();
     assert_eq!(*resets.lock().unwrap(), 1);
     assert_eq!(numbers(&seen), [0, 1]);
-    assert_eq!(wal.purged(GROUP), None);
+    assert_eq!(wal.purged(0), None);
     node.shutdown().await;
 }
 
@@ -211,8 +211,8 @@ async fn a_state_that_was_installed_just_before_a_crash_is_gone_on_with() {
     // The log has been purged once before, so all of it can never be applied again.
     let wal = wal(directory.path());
     let before = LogId::new_term_index(1, 2);
-    log_store::purge(&wal, GROUP, &before).await.unwrap();
-    let last = wal.last(GROUP).unwrap();
+    log_store::purge(&wal, 0, &before).await.unwrap();
+    let last = wal.last(0).unwrap();
     let installed = LogId::new_term_index(last.term, last.index + 100);
     let floors = floors(directory.path());
     let header = FloorHeader {
@@ -233,7 +233,7 @@ async fn a_state_that_was_installed_just_before_a_crash_is_gone_on_with() {
         .await
         .unwrap();
     assert_eq!(*resets.lock().unwrap(), 0);
-    assert_eq!(wal.purged(GROUP).unwrap().index, installed.index);
+    assert_eq!(wal.purged(0).unwrap().index, installed.index);
     node.submit(vec![send(9)]).unwrap().await.unwrap();
     assert_eq!(numbers(&seen), [9]);
     node.shutdown().await;

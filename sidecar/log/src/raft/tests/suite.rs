@@ -12,7 +12,6 @@ use tempfile::TempDir;
 
 use crate::blocking::Blocking;
 use crate::raft::log_store::LogStore;
-use crate::raft::node::GROUP;
 use crate::raft::types::TypeConfig;
 use crate::raft::{LogId, StoredMembership};
 use crate::wal::{OsDisk, Wal, WalOptions};
@@ -108,7 +107,7 @@ impl StoreBuilder<TypeConfig, LogStore, InMemory, TempDir> for OnDisk {
         };
         let fatal = Arc::new(|error: &io::Error| panic!("{error}"));
         let wal = Wal::open(directory.path(), options, Arc::new(OsDisk), fatal).unwrap();
-        let store = LogStore::new(Arc::new(wal), GROUP, Blocking::Threads);
+        let store = LogStore::new(Arc::new(wal), 0, Blocking::Threads);
         Ok((directory, store, InMemory::default()))
     }
 }

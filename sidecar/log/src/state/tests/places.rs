@@ -6,7 +6,7 @@ use outrigger_core::half_message::Verdict;
 use super::State;
 use crate::apply::{Applied, Apply as _, Checkpoint as _};
 use crate::command::{Batch, Command, NewMessage, TopicId, TransactionId};
-use crate::raft::{GROUP, LogId};
+use crate::raft::LogId;
 use crate::wal::tests::{append, entry, open};
 use crate::wal::{EntryId, Vote, Wal};
 
@@ -65,12 +65,12 @@ fn disturb(wal: &Wal, index: u64) {
         node: 2,
         committed: false,
     };
-    wal.save_vote(GROUP, vote, Box::new(|_| ())).unwrap();
-    if let Some(last) = wal.last(GROUP) {
+    wal.save_vote(0, vote, Box::new(|_| ())).unwrap();
+    if let Some(last) = wal.last(0) {
         let cut_off = (index..index + 3).map(|index| entry(term, index, vec![9; 300]));
-        append(wal, GROUP, cut_off.collect()).unwrap();
-        wal.truncate(GROUP, Some(last)).unwrap();
-        wal.save_committed(GROUP, last);
+        append(wal, 0, cut_off.collect()).unwrap();
+        wal.truncate(0, Some(last)).unwrap();
+        wal.save_committed(0, last);
     }
     let next = wal.last(NEIGHBOUR).map_or(0, |last| last.index + 1);
     append(wal, NEIGHBOUR, vec![entry(1, next, vec![8; 77])]).unwrap();
@@ -78,7 +78,7 @@ fn disturb(wal: &Wal, index: u64) {
 
 fn apply(wal: &Wal, state: &mut State) {
     for index in 0..ENTRIES {
-        let entry = wal.reader().entry(GROUP, index).unwrap().unwrap();
+        let entry = wal.reader().entry(0, index).unwrap().unwrap();
         let applied = Applied {
             log_id: LogId::new(entry.term.into(), index),
             body: &entry.body,
@@ -101,7 +101,7 @@ fn visible(wal: &Wal, state: &State) -> Vec<Bytes> {
             .unwrap();
     }
     let places = entries.iter().map(|entry| (entry.place, entry.length));
-    wal.reader().read_all(GROUP, places).unwrap()
+    wal.reader().read_all(0, places).unwrap()
 }
 
 #[test]
@@ -116,10 +116,10 @@ fn equal_entries_at_other_positions_give_equal_state() {
             if disturbed && index % 3 != 1 {
                 disturb(&wal, index);
             }
-            append(&wal, GROUP, vec![entry(1, index, body(index))]).unwrap();
+            append(&wal, 0, vec![entry(1, index, body(index))]).unwrap();
         }
         assert_eq!(
-            wal.last(GROUP).unwrap(),
+            wal.last(0).unwrap(),
             EntryId {
                 term: 1,
                 index: ENTRIES - 1
@@ -140,8 +140,8 @@ fn equal_entries_at_other_positions_give_equal_state() {
     assert!(read.iter().all(|bytes| bytes.starts_with(b"message ")));
     assert_eq!(read, visible(right_wal, right));
     assert_ne!(
-        left_wal.reader().entry(GROUP, 9).unwrap(),
-        right_wal.reader().entry(GROUP, 9).unwrap(),
+        left_wal.reader().entry(0, 9).unwrap(),
+        right_wal.reader().entry(0, 9).unwrap(),
         "the positions differ"
     );
 }
