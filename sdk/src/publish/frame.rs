@@ -109,7 +109,7 @@ impl Frame {
         let head = v1::PublishRequest {
             producer,
             first_sequence: self.first_sequence.unwrap_or_default(),
-            operations: Vec::new(),
+            ..Default::default()
         };
         EncodedFrame {
             head: head.encode_to_vec().into(),

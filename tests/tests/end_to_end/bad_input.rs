@@ -436,6 +436,7 @@ async fn a_refused_message_in_a_batch_stops_neither_the_others_nor_the_sequence(
         producer: Some(identity.clone()),
         first_sequence,
         operations,
+        ..Default::default()
     };
     let batches = [
         batch(

@@ -65,6 +65,7 @@ impl Stream {
             producer: self.identity.clone(),
             first_sequence,
             operations: vec![operation],
+            ..Default::default()
         };
         self.requests
             .send(request)

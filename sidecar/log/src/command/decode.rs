@@ -4,7 +4,7 @@ use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
 
 use super::batch::{Batch, VERSION};
-use super::encode::{event, flag, tag};
+use super::encode::{event, flag, numbered, tag};
 use super::recorded::Span;
 use super::{
     ConsumerGroupConfig, ConsumerGroupId, Durability, ProducerSequence, RecordedCommand,
@@ -68,14 +68,16 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
         }),
         tag::SEND => {
             let sequence = match reader.u8()? {
-                0 => None,
-                1 => Some(producer_sequence(reader)?),
+                numbered::NOT => None,
+                numbered::DENSE => Some(dense_sequence(reader)?),
+                numbered::SPARSE => Some(sparse_sequence(reader)?),
                 value => return Err(unknown("sequence", value)),
             };
             let message = message(reader)?;
             Ok(RecordedCommand::Send { message, sequence })
         }
-        tag::SKIP_SEQUENCE => producer_sequence(reader).map(RecordedCommand::SkipSequence),
+        tag::SKIP_SEQUENCE => dense_sequence(reader).map(RecordedCommand::SkipSequence),
+        tag::SKIP_SPARSE_SEQUENCE => sparse_sequence(reader).map(RecordedCommand::SkipSequence),
         tag::PREPARE => prepare(reader),
         tag::RESOLVE => Ok(RecordedCommand::Resolve {
             id: transaction(reader)?,
@@ -155,12 +157,17 @@ fn transaction(reader: &mut Reader<'_>) -> Result<TransactionId, CodecError> {
     reader.u128().map(TransactionId)
 }
 
-fn producer_sequence(reader: &mut Reader<'_>) -> Result<ProducerSequence, CodecError> {
-    Ok(ProducerSequence {
-        producer: reader.u128()?,
-        epoch: reader.number_u32("epoch")?,
-        sequence: reader.number("sequence")?,
-    })
+fn dense_sequence(reader: &mut Reader<'_>) -> Result<ProducerSequence, CodecError> {
+    let producer = reader.u128()?;
+    let epoch = reader.number_u32("epoch")?;
+    let sequence = reader.number("sequence")?;
+    Ok(ProducerSequence::dense(producer, epoch, sequence))
+}
+
+fn sparse_sequence(reader: &mut Reader<'_>) -> Result<ProducerSequence, CodecError> {
+    let sequence = dense_sequence(reader)?;
+    let after = reader.number("after")?;
+    Ok(ProducerSequence { after, ..sequence })
 }
 
 fn message(reader: &mut Reader<'_>) -> Result<RecordedMessage, CodecError> {

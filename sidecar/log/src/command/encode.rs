@@ -26,6 +26,16 @@ pub(super) mod tag {
     pub(in super::super) const EXPIRE: u8 = 14;
     pub(in super::super) const SET_TOPIC_DURABILITY: u8 = 15;
     pub(in super::super) const SET_LIMITS: u8 = 16;
+    pub(in super::super) const SKIP_SPARSE_SEQUENCE: u8 = 17;
+}
+
+/// Which number of its producer a send has.
+pub(super) mod numbered {
+    pub(in super::super) const NOT: u8 = 0;
+    /// The one after that of the operation before it.
+    pub(in super::super) const DENSE: u8 = 1;
+    /// The number of the operation before it stands beside it.
+    pub(in super::super) const SPARSE: u8 = 2;
 }
 
 /// Which optional fields of a message follow.
@@ -130,7 +140,11 @@ fn one(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Send { message, sequence } => send(out, message, sequence.as_ref()),
         Command::SkipSequence(sequence) => {
-            out.push(tag::SKIP_SEQUENCE);
+            out.push(if sequence.is_dense() {
+                tag::SKIP_SEQUENCE
+            } else {
+                tag::SKIP_SPARSE_SEQUENCE
+            });
             producer_sequence(out, sequence);
         }
         Command::Prepare {
@@ -228,9 +242,13 @@ fn one(out: &mut Vec<u8>, command: &Command) {
 fn send(out: &mut Vec<u8>, stored: &NewMessage, sequence: Option<&ProducerSequence>) {
     out.push(tag::SEND);
     match sequence {
-        None => out.push(0),
+        None => out.push(numbered::NOT),
         Some(sequence) => {
-            out.push(1);
+            out.push(if sequence.is_dense() {
+                numbered::DENSE
+            } else {
+                numbered::SPARSE
+            });
             producer_sequence(out, sequence);
         }
     }
@@ -241,6 +259,9 @@ fn producer_sequence(out: &mut Vec<u8>, sequence: &ProducerSequence) {
     put_u128(out, sequence.producer);
     put_number(out, u64::from(sequence.epoch));
     put_number(out, sequence.sequence);
+    if !sequence.is_dense() {
+        put_number(out, sequence.after);
+    }
 }
 
 pub(super) fn message(out: &mut Vec<u8>, message: &NewMessage) {

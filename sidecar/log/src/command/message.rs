@@ -30,6 +30,28 @@ pub struct ProducerSequence {
     pub producer: u128,
     /// Grows when a producer with the same id starts anew; older ones are refused.
     pub epoch: u32,
-    /// 1 for the first operation of an epoch, then one more each time, without gaps.
+    /// 1 for the first operation of an epoch, then one more each time. What the producer sends
+    /// to other data groups is missing here.
     pub sequence: u64,
+    /// The number of the operation before this one that its stream has sent to this data
+    /// group; 0 when there is none. With one data group it is always `sequence - 1`.
+    pub after: u64,
+}
+
+impl ProducerSequence {
+    /// An operation of a producer that sends everything to one data group.
+    #[must_use]
+    pub fn dense(producer: u128, epoch: u32, sequence: u64) -> Self {
+        Self {
+            producer,
+            epoch,
+            sequence,
+            after: sequence.saturating_sub(1),
+        }
+    }
+
+    /// True when it follows the operation before it without a gap.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.after == self.sequence.saturating_sub(1)
+    }
 }

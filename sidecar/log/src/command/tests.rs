@@ -34,10 +34,11 @@ fn message() -> impl Strategy<Value = NewMessage> {
 }
 
 fn sequence() -> impl Strategy<Value = ProducerSequence> {
-    any::<(u128, u32, u64)>().prop_map(|(producer, epoch, sequence)| ProducerSequence {
-        producer,
-        epoch,
-        sequence,
+    let dense = any::<(u128, u32, u64)>()
+        .prop_map(|(producer, epoch, sequence)| ProducerSequence::dense(producer, epoch, sequence));
+    (dense, proptest::option::of(any::<u64>())).prop_map(|(dense, after)| ProducerSequence {
+        after: after.unwrap_or(dense.after),
+        ..dense
     })
 }
 

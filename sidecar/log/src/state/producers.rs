@@ -1,9 +1,16 @@
 //! Which operations of which producer were done.
 //!
-//! One number per producer is enough, because a producer counts without gaps: everything
-//! up to the high-water mark is a repetition, and only the next number is new. A refused
-//! operation consumes its number as well; those numbers are kept, because the repetition of
-//! one must not be taken for a message that was stored.
+//! One number per producer is enough: everything up to the high-water mark was consumed, and
+//! what is above it is new. A refused operation consumes its number as well; those numbers are
+//! kept, because the repetition of one must not be taken for a message that was stored.
+//!
+//! Nothing may be left out below the mark, or it would be taken for a repetition when it comes.
+//! A producer counts all that it sends, to whichever data group, so the next number here is not
+//! always one more. Each operation says which one its stream has sent here before it, and is
+//! new only when that one was consumed. The first one that a stream sends here comes after
+//! nothing: a producer begins a stream with its first operation without an answer and sends
+//! everything from there on in order, so all that it had for this data group before has been
+//! answered, hence consumed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -50,7 +57,7 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
-    /// Consumes the sequence number when it is the next one.
+    /// Consumes the sequence number when nothing is missing before it.
     pub(crate) fn admit(
         &mut self,
         sequence: &ProducerSequence,
@@ -79,9 +86,9 @@ impl Producers {
             self.heard_of(sequence.producer, stamp_ms);
             return Admission::Duplicate;
         }
-        if sequence.sequence != high_water + 1 {
+        if high_water < sequence.after {
             return Admission::Refused(Refusal::SequenceGap {
-                expected: high_water + 1,
+                expected: high_water.saturating_add(1),
                 got: sequence.sequence,
             });
         }

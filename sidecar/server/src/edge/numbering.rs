@@ -1,4 +1,4 @@
-//! Whether the numbered sends of a stream may be answered early.
+//! The numbers of a stream's sends, and whether these may be answered early.
 //!
 //! A producer counts its sends without gaps. When a send that was answered early is lost (the
 //! leader changed before it was synced), the producer goes on counting, and the log refuses
@@ -16,14 +16,85 @@ use std::sync::{
 
 use outrigger_log::{
     Aftermath,
-    command::{Outcome, Refusal},
+    command::{Outcome, ProducerSequence, Refusal},
 };
+use outrigger_proto::stored::{PublishRequest, operation::Kind};
+
+use super::status::Failure;
 
 /// The log forgets nobody sooner than after ten minutes of silence.
 const SILENCE_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// No batch was applied yet.
 const NEVER: u64 = u64::MAX;
+
+/// The numbers of the sends of one batch.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// Id and epoch; without them nothing is numbered.
+    producer: Option<(u128, u32)>,
+    /// Those that were given one by one, the next one last.
+    given: Vec<u64>,
+    /// The next number otherwise.
+    counted: u64,
+    /// What the stream has sent to this data group before.
+    after: u64,
+}
+
+impl Numbers {
+    /// # Errors
+    ///
+    /// When numbers are given that do not fit the sends or do not grow.
+    pub(super) fn of(
+        producer: Option<(u128, u32)>,
+        request: &PublishRequest,
+    ) -> Result<Self, Failure> {
+        let given = &request.sequences;
+        if !given.is_empty() {
+            let sends = request.operations.iter().map(|operation| &operation.kind);
+            let sends = sends.filter(|kind| matches!(kind, Some(Kind::Send(_))));
+            let sends = sends.count();
+            if given.len() != sends {
+                let limit = format!("one for each of the {sends} sends");
+                return Err(illegal("sequences", given.len() as u64, limit));
+            }
+            if let Some(falling) = given.iter().zip(given.iter().skip(1)).find(|(a, b)| a >= b) {
+                let limit = format!("more than {} before it", falling.0);
+                return Err(illegal("sequences", *falling.1, limit));
+            }
+        }
+        let first = given.first().copied().unwrap_or(request.first_sequence);
+        let after = request.after.unwrap_or_else(|| first.saturating_sub(1));
+        if request.after.is_some() && after >= first {
+            let limit = format!("less than the first send's {first}");
+            return Err(illegal("after", after, limit));
+        }
+        Ok(Self {
+            producer,
+            given: given.iter().rev().copied().collect(),
+            counted: first,
+            after,
+        })
+    }
+
+    /// Of the next send.
+    pub(super) fn next(&mut self) -> Option<ProducerSequence> {
+        let (producer, epoch) = self.producer?;
+        let sequence = self.given.pop().unwrap_or(self.counted);
+        self.counted = sequence.saturating_add(1);
+        let after = std::mem::replace(&mut self.after, sequence);
+        Some(ProducerSequence {
+            producer,
+            epoch,
+            sequence,
+            after,
+        })
+    }
+}
+
+fn illegal(field: &'static str, got: u64, limit: String) -> Failure {
+    Failure::invalid("ILLEGAL_SEQUENCE", field, got, limit)
+}
 
 /// What is known of the numbers of one stream.
 #[derive(Debug)]
@@ -95,12 +166,62 @@ fn is_early(outcome: &Outcome) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use outrigger_proto::stored::Operation;
+
     use super::*;
 
     const SENT: Outcome = Outcome::Sent {
         queue: 0,
         offset: 0,
     };
+
+    /// A batch of three sends.
+    fn numbers(
+        first_sequence: u64,
+        sequences: Vec<u64>,
+        after: Option<u64>,
+    ) -> Result<Vec<(u64, u64)>, Failure> {
+        let send = Operation {
+            kind: Some(Kind::Send(Bytes::new())),
+            ..Default::default()
+        };
+        let request = PublishRequest {
+            first_sequence,
+            operations: vec![send; 3],
+            sequences,
+            after,
+            ..Default::default()
+        };
+        let mut numbers = Numbers::of(Some((7, 1)), &request)?;
+        let next = (0..3).map(|_| numbers.next().expect("a producer is known"));
+        Ok(next.map(|next| (next.after, next.sequence)).collect())
+    }
+
+    #[test]
+    fn an_application_counts_without_gaps() {
+        let counted = numbers(5, Vec::new(), None).expect("legal");
+        assert_eq!(counted, [(4, 5), (5, 6), (6, 7)]);
+        let first = numbers(1, Vec::new(), None).expect("legal");
+        assert_eq!(first, [(0, 1), (1, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn what_goes_to_other_data_groups_is_missing() {
+        let given = numbers(0, vec![5, 7, 8], Some(2)).expect("legal");
+        assert_eq!(given, [(2, 5), (5, 7), (7, 8)]);
+        let first = numbers(0, vec![5, 7, 8], Some(0)).expect("legal");
+        assert_eq!(first, [(0, 5), (5, 7), (7, 8)]);
+        let counted = numbers(5, Vec::new(), Some(0)).expect("legal");
+        assert_eq!(counted, [(0, 5), (5, 6), (6, 7)]);
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_refused() {
+        assert!(numbers(0, vec![5, 7], Some(2)).is_err());
+        assert!(numbers(0, vec![5, 7, 7], Some(2)).is_err());
+        assert!(numbers(0, vec![5, 7, 8], Some(5)).is_err());
+    }
 
     fn numbering() -> Numbering {
         Numbering::new(&Arc::default())

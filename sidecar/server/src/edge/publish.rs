@@ -15,7 +15,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     Ending,
-    numbering::{Numbering, Probe},
+    numbering::{Numbering, Numbers, Probe},
     operation::{KnownTopic, Obstacle, Operations, Translated},
     outcome,
     status::Failure,
@@ -145,8 +145,8 @@ impl Reader {
     }
 
     async fn batch(&mut self, request: stored::PublishRequest) -> Result<Batch, Failure> {
-        if let Some(producer) = request.producer {
-            self.producer = Some(identity(&producer)?);
+        if let Some(producer) = &request.producer {
+            self.producer = Some(identity(producer)?);
         }
         let count = request.operations.len();
         if count > BATCH_COUNT_MAX {
@@ -159,7 +159,7 @@ impl Reader {
             ));
         }
         let mut translation = Translation {
-            sequence: request.first_sequence,
+            numbers: Numbers::of(self.producer, &request)?,
             slots: Vec::with_capacity(count),
             commands: Vec::with_capacity(count),
             durability: Durability::Accepted,
@@ -223,7 +223,7 @@ impl Reader {
             return Ok(());
         };
         let sequence = match kind {
-            stored::operation::Kind::Send(_) => translation.next_sequence(self.producer),
+            stored::operation::Kind::Send(_) => translation.next_sequence(),
             stored::operation::Kind::Prepare(_) | stored::operation::Kind::Resolve(_) => None,
         };
         let durability = operation.durability;
@@ -249,7 +249,7 @@ impl Reader {
 
 /// A batch while it is being translated.
 struct Translation {
-    sequence: u64,
+    numbers: Numbers,
     slots: Vec<Slot>,
     commands: Vec<Command>,
     /// The highest level that one of the operations is answered at.
@@ -258,16 +258,10 @@ struct Translation {
 }
 
 impl Translation {
-    fn next_sequence(&mut self, producer: Option<(u128, u32)>) -> Option<ProducerSequence> {
-        let (producer, epoch) = producer?;
+    fn next_sequence(&mut self) -> Option<ProducerSequence> {
+        let sequence = self.numbers.next()?;
         self.numbered = true;
-        let sequence = self.sequence;
-        self.sequence = self.sequence.saturating_add(1);
-        Some(ProducerSequence {
-            producer,
-            epoch,
-            sequence,
-        })
+        Some(sequence)
     }
 
     fn command(&mut self, translated: Translated) {

@@ -78,11 +78,7 @@ impl Producer {
             let sequence = self.numbered.then(|| {
                 let sequence = self.next_sequence;
                 self.next_sequence += 1;
-                ProducerSequence {
-                    producer: u128::from(self.number),
-                    epoch: self.epoch,
-                    sequence,
-                }
+                ProducerSequence::dense(u128::from(self.number), self.epoch, sequence)
             });
             let message = NewMessage {
                 topic: topic.id,

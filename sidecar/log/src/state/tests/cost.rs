@@ -85,11 +85,7 @@ fn a_command_takes_microseconds() {
         100,
         |at| Command::Send {
             message: message(at | 1),
-            sequence: Some(ProducerSequence {
-                producer: 1,
-                epoch: 1,
-                sequence: at + 1,
-            }),
+            sequence: Some(ProducerSequence::dense(1, 1, at + 1)),
         },
     ));
     each.push(measure("prepare or resolve", &mut subject(), 100, |at| {

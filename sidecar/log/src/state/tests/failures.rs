@@ -60,11 +60,7 @@ fn commands(number: u64) -> Vec<Command> {
         send(
             0,
             1_000_000 + number,
-            Some(ProducerSequence {
-                producer: 1,
-                epoch: 1,
-                sequence: number + 1,
-            }),
+            Some(ProducerSequence::dense(1, 1, number + 1)),
         ),
         prepare(id),
         prepare(id + 1),

@@ -1,3 +1,4 @@
+mod admission;
 mod cost;
 mod expiry;
 mod failures;

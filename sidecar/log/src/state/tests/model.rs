@@ -230,14 +230,16 @@ impl Model {
         } else {
             high_water
         };
-        if self.refused.contains(sequence) {
+        let number = |one: &ProducerSequence| (one.producer, one.epoch, one.sequence);
+        let refused = |one| number(one) == number(sequence);
+        if self.refused.iter().any(refused) {
             let sequence = sequence.sequence;
             return Err(Refusal::RefusedBefore { sequence });
         }
         if sequence.sequence <= done {
             return Ok(false);
         }
-        if sequence.sequence > done + 1 {
+        if sequence.after > done {
             return Err(Refusal::SequenceGap {
                 expected: done + 1,
                 got: sequence.sequence,

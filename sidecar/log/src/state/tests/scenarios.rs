@@ -309,11 +309,7 @@ fn idle_producers_are_forgotten_and_busy_ones_are_not() {
     let mut producers = Producers::default();
     let mut admit = |producer: u128, sequence: u64, stamp_ms: u64| {
         producers.expire(stamp_ms, &limits);
-        let sequence = ProducerSequence {
-            producer,
-            epoch: 1,
-            sequence,
-        };
+        let sequence = ProducerSequence::dense(producer, 1, sequence);
         format!("{:?}", producers.admit(&sequence, stamp_ms, &limits))
     };
     let minute = 60_000;
@@ -379,11 +375,7 @@ fn what_was_refused_is_not_a_duplicate_when_it_is_repeated() {
 }
 
 fn numbered(sequence: u64) -> ProducerSequence {
-    ProducerSequence {
-        producer: 7,
-        epoch: 1,
-        sequence,
-    }
+    ProducerSequence::dense(7, 1, sequence)
 }
 
 #[test]

@@ -44,10 +44,14 @@ fn message() -> impl Strategy<Value = NewMessage> {
 }
 
 fn sequence() -> impl Strategy<Value = ProducerSequence> {
-    (0..2_u128, 1..3_u32, 1..6_u64).prop_map(|(producer, epoch, sequence)| ProducerSequence {
-        producer,
-        epoch,
-        sequence,
+    let after = prop_oneof![2 => Just(1), 1 => 1..5_u64];
+    (0..2_u128, 1..3_u32, 1..6_u64, after).prop_map(|(producer, epoch, sequence, before)| {
+        ProducerSequence {
+            producer,
+            epoch,
+            sequence,
+            after: sequence.saturating_sub(before),
+        }
     })
 }
 

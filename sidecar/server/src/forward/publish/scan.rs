@@ -91,6 +91,7 @@ mod tests {
                     ..Default::default()
                 })
                 .collect(),
+            ..Default::default()
         };
         request.encode_to_vec().into()
     }

@@ -71,6 +71,7 @@ impl Application {
             producer: None,
             first_sequence: self.sequence,
             operations,
+            ..Default::default()
         };
         self.requests.send(request).await.expect("room");
     }
