@@ -372,7 +372,11 @@ impl Cluster {
     ///
     /// When it does not answer.
     pub async fn digest(&self, id: u64) -> anyhow::Result<DigestResponse> {
-        let digest = async { client(self.edge(id))?.digest(DigestRequest {}).await };
+        let digest = async {
+            client(self.edge(id))?
+                .digest(DigestRequest::default())
+                .await
+        };
         Ok(timeout(CALL, digest).await??.into_inner())
     }
 

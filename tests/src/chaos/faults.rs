@@ -300,7 +300,7 @@ async fn transfer(world: &mut World) -> anyhow::Result<String> {
     let before = world.leader().await.context("there is no leader")?;
     let mut operator = world.operator(TRANSFER_MS_MAX).await?;
     operator
-        .transfer(TransferRequest { to: 0 })
+        .transfer(TransferRequest::default())
         .await
         .context("transfer")?;
     let mut after = None;
@@ -330,6 +330,7 @@ async fn replace(world: &mut World, random: &mut StdRng) -> anyhow::Result<Strin
         id,
         with_id: new,
         with_address: address,
+        ..ReplaceRequest::default()
     };
     retried("replace", async || {
         let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
@@ -344,7 +345,11 @@ async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
     let new = world.make_node(None).await?;
     world.start(new)?;
     let address = world.node(new)?.peer_address();
-    let request = AddRequest { id: new, address };
+    let request = AddRequest {
+        id: new,
+        address,
+        ..AddRequest::default()
+    };
     retried("add", async || {
         let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
         Ok(operator.add(request.clone()).await.map(drop)?)
@@ -356,7 +361,10 @@ async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
     );
     retried("remove", async || {
         let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
-        let request = RemoveRequest { id: new };
+        let request = RemoveRequest {
+            id: new,
+            ..RemoveRequest::default()
+        };
         Ok(operator.remove(request).await.map(drop)?)
     })
     .await?;

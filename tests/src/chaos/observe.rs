@@ -82,7 +82,9 @@ async fn store(uri: &str) -> bool {
 ///
 /// When the node does not answer.
 pub async fn digest(uri: &str) -> anyhow::Result<DigestResponse> {
-    let answer = connect(uri, CALL_MS_MAX)?.digest(DigestRequest {}).await?;
+    let answer = connect(uri, CALL_MS_MAX)?
+        .digest(DigestRequest::default())
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -123,6 +125,7 @@ async fn read(client: &mut ClusterClient<Channel>, name: &QueueName) -> anyhow::
             queue: name.queue,
             from_offset,
             limit: READ_MAX,
+            ..ReadQueueRequest::default()
         };
         let answer = client.read_queue(request).await?.into_inner();
         queue.first_offset = answer.first_offset;

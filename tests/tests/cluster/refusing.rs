@@ -102,6 +102,7 @@ async fn garbage_on_the_peer_port_changes_nothing() -> anyhow::Result<()> {
             cluster_id: "elsewhere".to_owned(),
             node_id: id,
             instance: vec![7; 16].into(),
+            ..AdoptRequest::default()
         };
         assert!(peers.adopt(adopted).await.is_err());
         let headless = tokio_stream::iter([Frame::default()]);

@@ -66,9 +66,12 @@ impl Cluster {
             node.start()?;
             nodes.push(node);
         }
-        let (target, leader) = watch::channel(Target::Nobody);
-        let finder = Finder::new(edges, target, FinderOptions::default());
+        let (finder, mut leaders) = Finder::new(edges, FinderOptions::default());
         let finding = tokio::spawn(finder.run(Arc::new(Notify::new())));
+        let leaders = timeout(PATIENCE, leaders.known()).await;
+        let leader = leaders.context("no node says who leads")?;
+        let leader = leader.and_then(|leaders| leaders.into_iter().next());
+        let leader = leader.context("nobody looks for the leader")?;
         let cluster = Self {
             nodes,
             leader,

@@ -21,6 +21,10 @@ pub(super) struct Arguments {
     /// 1=127.0.0.1:7071,2=127.0.0.1:7171,3=127.0.0.1:7271
     #[arg(long, value_name = "N=ADDR,...")]
     peers: Option<String>,
+    /// Data groups, each with a leader of its own, 1 to 64; the node that forms the cluster decides,
+    /// and another number is refused [default: what the cluster has, or 1]
+    #[arg(long, value_name = "N")]
+    groups: Option<u32>,
     /// Where applications connect, gRPC [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -51,6 +55,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let overrides = Overrides {
         data: arguments.data,
+        groups: arguments.groups,
         listen: arguments.listen,
         http: arguments.http,
         cluster: Some(cluster),

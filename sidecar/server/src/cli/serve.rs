@@ -13,6 +13,10 @@ pub(super) struct Arguments {
     /// Directory of the log store; made when it is missing [default: ./outrigger-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Data groups, each with a leader of its own, 1 to 64; fixed when the data directory is made
+    /// [default: what it was made with, or 1]
+    #[arg(long, value_name = "N")]
+    groups: Option<u32>,
     /// Where applications connect, gRPC [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -27,6 +31,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments {
         data,
+        groups,
         listen,
         http,
         config,
@@ -35,6 +40,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         config,
         &Overrides {
             data,
+            groups,
             listen,
             http,
             ..Overrides::default()

@@ -176,6 +176,7 @@ impl Links {
             cluster_id: cluster_id.to_owned(),
             node_id: node.id,
             instance: write_instance(node.instance),
+            data_groups: 1,
         });
         answer_within(ADOPT_MS_MAX, &node.address, adopted).await?;
         Ok(())
@@ -187,6 +188,7 @@ impl Links {
         let request = ReadmitRequest {
             node: Some(self.presence.me().to_proto()),
             cluster_id: self.presence.cluster_id().unwrap_or_default(),
+            ..ReadmitRequest::default()
         };
         let readmitted = peer.readmit(Request::new(request));
         answer_within(ms_max, leader, readmitted).await?;

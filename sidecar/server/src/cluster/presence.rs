@@ -135,6 +135,7 @@ impl Presence {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol_min: protocol::MIN,
             protocol_max: protocol::MAX,
+            data_groups: 1,
         }
     }
 
@@ -161,6 +162,7 @@ impl Presence {
                 .map(|(id, member)| Me::of(*id, member).to_proto())
                 .collect(),
             leader: self.leader().unwrap_or(0),
+            data_groups: 1,
         }
     }
 }

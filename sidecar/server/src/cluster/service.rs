@@ -81,6 +81,7 @@ impl ClusterService {
             leader,
             term,
             members,
+            data_groups: Vec::new(),
         })
     }
 

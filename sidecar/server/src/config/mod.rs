@@ -78,6 +78,9 @@ pub struct Config {
     pub default_durability: Durability,
     /// How long a shutdown waits for calls and deliveries under way, in milliseconds.
     pub drain_ms: u64,
+    /// Data groups, each with a leader of its own: 1 to 64. Fixed when the data directory, or the
+    /// cluster, is made; not set: what it was made with, or else 1. All nodes have the same.
+    pub groups: Option<u32>,
     /// The log store.
     pub log: LogConfig,
     /// What a request may contain.
@@ -106,6 +109,7 @@ impl Default for Config {
             default_queues: limits::QUEUES_COUNT_DEFAULT,
             default_durability: Durability::Synced,
             drain_ms: 10_000,
+            groups: None,
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             delivery: DeliveryConfig::default(),
@@ -376,6 +380,9 @@ impl Config {
             1,
             100_000_000,
         )?;
+        if let Some(groups) = self.groups {
+            within("groups", groups, 1, limits::DATA_GROUPS_COUNT_MAX)?;
+        }
         within("default_queues", self.default_queues, 1, 1_024)?;
         within("drain_ms", self.drain_ms, 0, 600_000)?;
         let LimitsConfig {

@@ -14,6 +14,9 @@ pub struct Overrides {
     /// `--http`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<String>,
+    /// `--groups`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<u32>,
     /// What `outrigger sidecar` has more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<SidecarOverrides>,

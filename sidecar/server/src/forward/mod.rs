@@ -29,7 +29,7 @@ mod tests;
 mod unary;
 mod ways;
 
-pub use finder::{Finder, FinderOptions};
+pub use finder::{Finder, FinderOptions, Leaders};
 pub use forwarder::Forwarder;
 pub use method::{Method, Repeat};
 pub use options::Options;

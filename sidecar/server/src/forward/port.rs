@@ -76,6 +76,11 @@ impl PortLayer {
         }
     }
 
+    /// The ways to all data groups, once they are known.
+    pub async fn ways(&self) -> Ways {
+        self.opened.wait().await.ways.clone()
+    }
+
     /// Says where calls go from now on. Only the first time has an effect.
     pub fn open(&self, opened: Opened) {
         if self.opened.set(opened).is_err() {

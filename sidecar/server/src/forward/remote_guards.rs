@@ -4,20 +4,20 @@ use outrigger_core::guard::{Input, Mode, Outcome};
 use outrigger_proto::v1::{self, guard_acquire_response, guard_client::GuardClient};
 use tonic::{Request, Status};
 
-use super::{Forward, failure};
+use super::{Port, failure};
 use crate::guards::{Error, GuardStore};
 
 /// The guards in the cluster's log, for a process that keeps no log.
 pub struct RemoteGuards {
-    client: GuardClient<Forward>,
+    client: GuardClient<Port>,
 }
 
 impl RemoteGuards {
-    /// Asks the leader.
+    /// Asks through a port that knows where they are.
     #[must_use]
-    pub fn new(leader: Forward) -> Self {
+    pub fn new(port: Port) -> Self {
         Self {
-            client: GuardClient::new(leader),
+            client: GuardClient::new(port),
         }
     }
 

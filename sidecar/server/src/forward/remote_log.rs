@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use super::Forward;
+use super::{Forward, PortLayer, Ways, data_group};
 use crate::{
     check_back::{NotRecorded, Oldest, TransactionLog, WaitingTransaction},
     clock::now_ms,
@@ -62,7 +62,7 @@ pub struct RemoteLog {
     producer_groups: Vec<String>,
     /// Younger ones are not asked about yet, and there may be many.
     age_ms_min: u64,
-    leader: Forward,
+    ports: PortLayer,
     view: Mutex<View>,
 }
 
@@ -76,7 +76,7 @@ impl RemoteLog {
     /// Nothing is known before [`Self::keep_up`] runs.
     #[must_use]
     pub fn new(
-        leader: Forward,
+        ports: PortLayer,
         producer_groups: Vec<String>,
         age_ms_min: u64,
         options: RemoteLogOptions,
@@ -85,7 +85,7 @@ impl RemoteLog {
             options,
             producer_groups,
             age_ms_min,
-            leader,
+            ports,
             view: Mutex::default(),
         }
     }
@@ -94,42 +94,60 @@ impl RemoteLog {
     pub async fn keep_up(self: Arc<Self>) {
         loop {
             let began = Instant::now();
-            match self.look().await {
-                Ok(view) => *self.view() = view,
-                Err(status) => {
-                    tracing::debug!(%status, "the leader does not tell what waits");
-                }
-            }
+            let view = self.look().await;
+            *self.view() = view;
             // A long list is not asked for all the time.
             let pause = Duration::from_millis(self.options.poll_interval_ms).max(began.elapsed());
             sleep(pause).await;
         }
     }
 
-    async fn look(&self) -> Result<View, Status> {
+    /// Of a data group whose leader does not answer, what was known stays.
+    async fn look(&self) -> View {
+        let ways = self.ports.ways().await;
+        let mut view = View::default();
+        for group in 0..ways.groups() {
+            if let Err(status) = self.look_at(&ways, group, &mut view).await {
+                tracing::debug!(group, %status, "the leader does not tell what waits");
+                let groups = ways.groups();
+                view.keep(&self.view(), Place { group, groups });
+            }
+        }
+        view
+    }
+
+    async fn look_at(&self, ways: &Ways, group: u32, view: &mut View) -> Result<(), Status> {
         // Ages are by the leader's clock; what is told here is by ours.
-        let clock = self.page(0, 1, 1).await?;
+        let clock = self.page(ways, group, 0, 1, 1).await?;
         let prepared_before_ms = clock.now_ms.saturating_sub(self.age_ms_min).max(1);
         let behind_ms = i128::from(now_ms()) - i128::from(clock.now_ms);
-        let mut view = View::default();
+        let place = Place {
+            group,
+            groups: ways.groups(),
+        };
+        let share = self.options.transactions_max / ways.groups() as usize;
+        let full = view.in_order.len() + share.max(1);
         let mut after = 0;
         loop {
             let limit = self.options.page_transactions_max;
-            let page = self.page(after, limit, prepared_before_ms).await?;
+            let page = self.page(ways, group, after, limit, prepared_before_ms);
+            let page = page.await?;
             let count = page.transactions.len();
             for transaction in page.transactions {
                 after = transaction.sequence;
-                view.add(transaction, behind_ms);
+                view.add(transaction, behind_ms, place);
             }
-            let is_full = view.in_order.len() >= self.options.transactions_max;
+            let is_full = view.in_order.len() >= full;
             if count < limit as usize || is_full {
-                return Ok(view);
+                return Ok(());
             }
         }
     }
 
     async fn page(
         &self,
+        ways: &Ways,
+        data_group: u32,
         after_sequence: u64,
         limit: u32,
         prepared_before_ms: u64,
@@ -139,15 +157,39 @@ impl RemoteLog {
             limit,
             after_sequence,
             prepared_before_ms,
+            data_group,
         };
-        let mut client =
-            ClusterClient::new(self.leader.clone()).max_decoding_message_size(usize::MAX);
+        let leader = way(ways, data_group)?;
+        let mut client = ClusterClient::new(leader).max_decoding_message_size(usize::MAX);
         Ok(client.waiting(request).await?.into_inner())
+    }
+
+    /// When the oldest of each producer group was prepared, of one data group.
+    async fn oldest_in(&self, ways: &Ways, group: u32) -> Result<Oldest, Status> {
+        let mut oldest = Oldest::new();
+        let mut after = 0;
+        let limit = self.options.page_transactions_max;
+        while oldest.len() < self.producer_groups.len() {
+            let page = self.page(ways, group, after, limit, 0).await?;
+            let behind_ms = i128::from(now_ms()) - i128::from(page.now_ms);
+            for transaction in &page.transactions {
+                after = transaction.sequence;
+                let at_ms = i128::from(transaction.prepared_at_ms) + behind_ms;
+                let at_ms = u64::try_from(at_ms.max(0)).unwrap_or(u64::MAX);
+                oldest
+                    .entry(transaction.producer_group.as_str().into())
+                    .or_insert(at_ms);
+            }
+            if page.transactions.len() < limit as usize {
+                break;
+            }
+        }
+        Ok(oldest)
     }
 
     /// Whether the leader waits for the verdict of a transaction.
     async fn is_waiting(&self, id: TransactionId) -> Result<bool, Status> {
-        let mut client = AdminClient::new(self.leader.clone());
+        let mut client = AdminClient::new(self.way_of(id).await?);
         let request = v1::ShowTransactionRequest {
             transaction_id: name(id),
         };
@@ -178,8 +220,11 @@ impl RemoteLog {
             .into(),
             payload,
         };
-        let mut client = ProducerClient::new(self.leader.clone());
-        let recorded = client.resolve(request).await.map(drop);
+        let recorded = async {
+            let mut client = ProducerClient::new(self.way_of(id).await?);
+            client.resolve(request).await.map(drop)
+        };
+        let recorded = recorded.await;
         let recorded = recorded.map_err(|status| not_recorded(&status));
         match &recorded {
             Ok(()) | Err(NotRecorded::Settled(_) | NotRecorded::Contradiction(_)) => {
@@ -190,13 +235,38 @@ impl RemoteLog {
         recorded
     }
 
+    /// The way to where a transaction is decided.
+    async fn way_of(&self, id: TransactionId) -> Result<Forward, Status> {
+        let ways = self.ports.ways().await;
+        way(&ways, ways.placement().transaction(id.0))
+    }
+
     fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// From the order of preparation in one data group to one among all of them.
+#[derive(Clone, Copy)]
+struct Place {
+    group: u32,
+    groups: u32,
+}
+
+impl Place {
+    fn among_all(self, sequence: u64) -> u64 {
+        let before = sequence.saturating_mul(u64::from(self.groups));
+        before.saturating_add(u64::from(self.group))
+    }
+
+    /// Whether a place among all is one of this data group.
+    fn has(self, sequence: u64) -> bool {
+        sequence % u64::from(self.groups.max(1)) == u64::from(self.group)
+    }
+}
+
 impl View {
-    fn add(&mut self, told: cluster::WaitingTransaction, behind_ms: i128) {
+    fn add(&mut self, told: cluster::WaitingTransaction, behind_ms: i128, place: Place) {
         let Ok(id) = Uuid::parse_str(&told.transaction_id) else {
             tracing::error!(id = told.transaction_id, "the leader named no transaction");
             return;
@@ -206,11 +276,12 @@ impl View {
             u64::try_from(at_ms.max(0)).unwrap_or(u64::MAX)
         };
         let id = TransactionId(id.as_u128());
-        self.places.insert(id, told.sequence);
+        let sequence = place.among_all(told.sequence);
+        self.places.insert(id, sequence);
         self.in_order.insert(
-            told.sequence,
+            sequence,
             WaitingTransaction {
-                sequence: told.sequence,
+                sequence,
                 id,
                 producer_group: told.producer_group.into(),
                 prepared_at_ms: here(told.prepared_at_ms),
@@ -218,6 +289,15 @@ impl View {
                 parked: told.parked,
             },
         );
+    }
+
+    /// Takes over what another view knows of one data group.
+    fn keep(&mut self, known: &Self, place: Place) {
+        let here = known.in_order.iter();
+        for (sequence, waiting) in here.filter(|(sequence, _)| place.has(**sequence)) {
+            self.places.insert(waiting.id, *sequence);
+            self.in_order.insert(*sequence, waiting.clone());
+        }
     }
 
     fn remove(&mut self, id: TransactionId) {
@@ -271,22 +351,12 @@ impl TransactionLog for RemoteLog {
 
     fn oldest_waiting(self: Arc<Self>, _page_max: usize) -> BoxFuture<'static, Option<Oldest>> {
         async move {
+            let ways = self.ports.ways().await;
             let mut oldest = Oldest::new();
-            let mut after = 0;
-            let limit = self.options.page_transactions_max;
-            while oldest.len() < self.producer_groups.len() {
-                let page = self.page(after, limit, 0).await.ok()?;
-                let behind_ms = i128::from(now_ms()) - i128::from(page.now_ms);
-                for transaction in &page.transactions {
-                    after = transaction.sequence;
-                    let at_ms = i128::from(transaction.prepared_at_ms) + behind_ms;
-                    let at_ms = u64::try_from(at_ms.max(0)).unwrap_or(u64::MAX);
-                    oldest
-                        .entry(transaction.producer_group.as_str().into())
-                        .or_insert(at_ms);
-                }
-                if page.transactions.len() < limit as usize {
-                    break;
+            for group in 0..ways.groups() {
+                for (producer_group, at_ms) in self.oldest_in(&ways, group).await.ok()? {
+                    let known = oldest.entry(producer_group).or_insert(at_ms);
+                    *known = at_ms.min(*known);
                 }
             }
             Some(oldest)
@@ -316,6 +386,11 @@ impl TransactionLog for RemoteLog {
         }
         .boxed()
     }
+}
+
+fn way(ways: &Ways, group: u32) -> Result<Forward, Status> {
+    let way = ways.way(group).cloned();
+    way.ok_or_else(|| data_group::unknown(&group.to_string(), ways.groups()).into())
 }
 
 fn name(id: TransactionId) -> String {

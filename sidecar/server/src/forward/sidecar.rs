@@ -6,15 +6,17 @@ use std::{sync::Arc, time::Duration};
 use outrigger_proto::stored::guard_server::GuardServer;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
+use tower::Layer as _;
 
 use super::{
-    Finder, FinderOptions, Forward, ForwardLayer, Forwarder, Options, RemoteGuards, RemoteLog,
-    RemoteLogOptions, Target,
+    Finder, FinderOptions, Forward, Forwarder, Leaders, Opened, Options, PortLayer, RemoteGuards,
+    RemoteLog, RemoteLogOptions, Target, Ways,
 };
 use crate::{
     check_back::{self, CheckBack},
@@ -25,9 +27,6 @@ use crate::{
     options,
     serve::{Error, Signals, address_of, bind, grpc},
 };
-
-/// Without a leader for so long the sidecar is not ready. Elections take less.
-const LEADERLESS_MS_MAX: u64 = 2_000;
 
 /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 ///
@@ -49,20 +48,26 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(http::serve(http, readiness.clone(), metrics));
 
-    let (target, targets) = watch::channel(Target::Nobody);
-    let forwarder = Forwarder::new(targets.clone(), forward_options(&config));
-    let nodes = config.sidecar.nodes.clone();
-    let finder = Finder::new(nodes, target, FinderOptions::default());
-    tasks.spawn(finder.run(forwarder.doubt()));
-    tasks.spawn(be_ready(readiness.clone(), targets));
+    let (finder, leaders) = Finder::new(config.sidecar.nodes.clone(), FinderOptions::default());
+    let (doubt, closing) = (Arc::new(Notify::new()), CancellationToken::new());
+    tasks.spawn(finder.run(Arc::clone(&doubt)));
+    let leader_wait_ms = config.sidecar.leader_wait_ms;
+    let ports = PortLayer::new(leader_wait_ms);
+    let opening = Opening {
+        ports: ports.clone(),
+        options: forward_options(&config),
+        doubt,
+        closing: closing.clone(),
+        readiness: readiness.clone(),
+    };
+    tasks.spawn(opening.run(leaders));
 
     let (stop, stopping) = watch::channel(false);
-    let leader = Forward::client(forwarder.clone());
-    let check_back = start_check_back(&config, leader.clone(), stopping.clone(), &mut tasks)?;
+    let check_back = start_check_back(&config, &ports, stopping.clone(), &mut tasks)?;
     let mut here = Routes::default();
-    let mut layer = ForwardLayer::new(forwarder.clone());
+    let mut layer = ports.clone();
     if config.guards.redis_url.is_some() {
-        let remote = Arc::new(RemoteGuards::new(leader));
+        let remote = Arc::new(RemoteGuards::new(ports.layer(Routes::default())));
         let guards = Guards::with_embedded(remote, options::guards(&config)?)?;
         here = here.add_service(GuardServer::new(GuardService::new(guards)));
         layer = layer.with_guards_here();
@@ -75,7 +80,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     tracing::info!(drain_ms = config.drain_ms, "draining");
     readiness.end("it is shutting down");
-    forwarder.close();
+    closing.cancel();
     let _ = stop.send(true);
     let drain = async {
         let limit = Duration::from_millis(config.drain_ms);
@@ -101,20 +106,40 @@ fn forward_options(config: &Config) -> Options {
     }
 }
 
-/// Opens the door while a leader can be reached.
-async fn be_ready(readiness: Readiness, mut targets: watch::Receiver<Target>) {
-    loop {
-        let leads = *targets.borrow_and_update() != Target::Nobody;
-        if leads {
-            readiness.accept();
-        }
-        let leaderless_at = Instant::now() + Duration::from_millis(LEADERLESS_MS_MAX);
-        tokio::select! {
-            changed = targets.changed() => if changed.is_err() { return },
-            () = sleep_until(leaderless_at), if !leads && readiness.is_ready() => {
-                readiness.refuse("no leader of the cluster can be reached");
+/// What is done once a node has said how many data groups there are.
+struct Opening {
+    ports: PortLayer,
+    options: Options,
+    doubt: Arc<Notify>,
+    closing: CancellationToken,
+    readiness: Readiness,
+}
+
+impl Opening {
+    /// Opens the port for calls, and the door while all leaders can be reached.
+    async fn run(self, mut leaders: Leaders) {
+        let Some(targets) = leaders.known().await else {
+            return;
+        };
+        let Self {
+            options,
+            doubt,
+            closing,
+            ..
+        } = &self;
+        let forwarders = Forwarder::for_groups(targets.clone(), options, doubt, closing);
+        let ways = match Ways::new(forwarders.into_iter().map(Forward::client).collect()) {
+            Ok(ways) => ways,
+            Err(error) => {
+                tracing::error!(%error, "the cluster cannot be used by this program");
+                self.readiness.refuse(&error.to_string());
+                return;
             }
-        }
+        };
+        self.ports.open(Opened::new(ways, None));
+        let has_leader = |target: &Target| *target != Target::Nobody;
+        let problem = "of the cluster can be reached";
+        http::be_ready(self.readiness, targets, has_leader, problem).await;
     }
 }
 
@@ -122,7 +147,7 @@ async fn be_ready(readiness: Readiness, mut targets: watch::Receiver<Target>) {
 /// CheckBack streams, which end at the leader.
 fn start_check_back(
     config: &Config,
-    leader: Forward,
+    ports: &PortLayer,
     stopping: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Option<CheckBack>, Error> {
@@ -145,7 +170,7 @@ fn start_check_back(
     let age_ms_min = first_check_ms.fold(options.schedule.first_check_ms, u64::min);
     let producer_groups = options.groups.keys().cloned().collect();
     let log = Arc::new(RemoteLog::new(
-        leader,
+        ports.clone(),
         producer_groups,
         age_ms_min,
         RemoteLogOptions::default(),
@@ -157,7 +182,7 @@ fn start_check_back(
 async fn serve(
     listener: TcpListener,
     here: Routes,
-    layer: ForwardLayer,
+    layer: PortLayer,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let (routes, drain) = grpc::with_health_and_reflection(here, stopping).await?;

@@ -1,5 +1,7 @@
 //! The HTTP port: probes for the platform and metrics for Prometheus.
 
+mod leaders;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -8,6 +10,8 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+
+pub(crate) use self::leaders::be_ready;
 
 /// How often it is looked whether the door is open.
 const ACCEPTED_POLL_MS: u64 = 1;

@@ -22,15 +22,17 @@ use crate::forward::{Finder, FinderOptions};
 /// Three nodes, each of which says what it believes.
 struct Nodes {
     edges: Vec<String>,
-    beliefs: Vec<watch::Sender<Belief>>,
+    beliefs: Vec<watch::Sender<[Belief; GROUPS]>>,
     runtimes: Vec<Option<Runtime>>,
 }
 
 /// Who leads, in which term.
 type Belief = (u64, u64);
+/// Data groups that nodes have beliefs of.
+const GROUPS: usize = 3;
 
 struct Node {
-    belief: watch::Receiver<Belief>,
+    belief: watch::Receiver<[Belief; GROUPS]>,
     edges: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ impl Nodes {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            let (belief, believed) = watch::channel((0, 0));
+            let (belief, believed) = watch::channel([(0, 0); GROUPS]);
             let node = Node {
                 belief: believed,
                 edges: edges.clone(),
@@ -73,7 +75,11 @@ impl Nodes {
     }
 
     fn believe(&self, node: u64, belief: Belief) {
-        self.beliefs[node as usize - 1].send_replace(belief);
+        self.believe_of(node, 0, belief);
+    }
+
+    fn believe_of(&self, node: u64, group: usize, belief: Belief) {
+        self.beliefs[node as usize - 1].send_modify(|beliefs| beliefs[group] = belief);
     }
 
     fn all_believe(&self, belief: Belief) {
@@ -93,12 +99,12 @@ impl Nodes {
     }
 
     /// A finder that knows one node.
-    fn find_through(&self, node: u64) -> watch::Receiver<Target> {
-        let (target, targets) = watch::channel(Target::Nobody);
+    async fn find_through(&self, node: u64) -> Vec<watch::Receiver<Target>> {
         let given = vec![self.edges[node as usize - 1].clone()];
-        let finder = Finder::new(given, target, FinderOptions::default());
+        let (finder, mut leaders) = Finder::new(given, FinderOptions::default());
         tokio::spawn(finder.run(Arc::new(Notify::new())));
-        targets
+        let known = timeout(Duration::from_secs(30), leaders.known()).await;
+        known.expect("in time").expect("it looks")
     }
 }
 
@@ -117,7 +123,7 @@ async fn becomes(targets: &mut watch::Receiver<Target>, wanted: Target) {
 #[tokio::test]
 async fn any_node_tells_who_leads_and_the_next_one_is_found_when_it_dies() {
     let mut nodes = Nodes::start();
-    let mut targets = nodes.find_through(3);
+    let mut targets = nodes.find_through(3).await.remove(0);
     assert_eq!(*targets.borrow(), Target::Nobody);
     nodes.all_believe((1, 1));
     becomes(&mut targets, nodes.at(1)).await;
@@ -137,7 +143,7 @@ async fn any_node_tells_who_leads_and_the_next_one_is_found_when_it_dies() {
 #[tokio::test]
 async fn a_leader_that_does_not_know_of_its_successor_is_left_for_good() {
     let nodes = Nodes::start();
-    let mut targets = nodes.find_through(1);
+    let mut targets = nodes.find_through(1).await.remove(0);
     nodes.believe(1, (1, 1));
     becomes(&mut targets, nodes.at(1)).await;
     nodes.all_believe((2, 2));
@@ -152,13 +158,51 @@ async fn a_leader_that_does_not_know_of_its_successor_is_left_for_good() {
     assert!(back.is_err(), "it was believed again");
 }
 
+#[tokio::test]
+async fn every_data_group_has_a_leader_of_its_own() {
+    let mut nodes = Nodes::start();
+    let mut targets = nodes.find_through(2).await;
+    assert_eq!(targets.len(), GROUPS);
+    for node in 1..=3 {
+        for group in 0..GROUPS {
+            nodes.believe_of(node, group, (group as u64 + 1, 1));
+        }
+    }
+    for (target, node) in targets.iter_mut().zip(1..) {
+        becomes(target, nodes.at(node)).await;
+    }
+    // The others go on while one has nobody, and while it has another leader.
+    nodes.kill(3);
+    becomes(&mut targets[2], Target::Nobody).await;
+    nodes.believe_of(1, 2, (1, 2));
+    nodes.believe_of(2, 2, (1, 2));
+    becomes(&mut targets[2], nodes.at(1)).await;
+    assert_eq!(*targets[0].borrow(), nodes.at(1));
+    assert_eq!(*targets[1].borrow(), nodes.at(2));
+    // One that was left is not believed again of this group, however it is of another one.
+    for node in 1..=2 {
+        nodes.believe_of(node, 1, (1, 5));
+    }
+    becomes(&mut targets[1], nodes.at(1)).await;
+    nodes.believe_of(1, 1, (0, 5));
+    nodes.believe_of(2, 1, (2, 4));
+    becomes(&mut targets[1], Target::Nobody).await;
+}
+
 #[tonic::async_trait]
 impl Cluster for Node {
     async fn status(
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let (leader, term) = *self.belief.borrow();
+        let beliefs = *self.belief.borrow();
+        let (leader, term) = beliefs[0];
+        let group = |(data_group, (leader, term)): (u32, Belief)| cluster::DataGroupStatus {
+            data_group,
+            leader,
+            term,
+            replicas: Vec::new(),
+        };
         let member = |(id, edge): (u64, &String)| cluster::Member {
             node: Some(cluster::Node {
                 id,
@@ -172,6 +216,7 @@ impl Cluster for Node {
             leader,
             term,
             members: (1..).zip(&self.edges).map(member).collect(),
+            data_groups: (0..).zip(beliefs).map(group).collect(),
         }))
     }
 

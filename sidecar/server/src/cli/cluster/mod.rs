@@ -1,14 +1,15 @@
 //! `outrigger cluster`: what operators see and change of a cluster.
 
-use std::time::Duration;
+mod show;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use outrigger_proto::cluster::{
-    AddRequest, Member, RemoveRequest, ReplaceRequest, Role, StatusRequest, StatusResponse,
-    TransferRequest, cluster_client::ClusterClient,
+    AddRequest, DataGroupStatus, RemoveRequest, ReplaceRequest, Replica, Role, StatusRequest,
+    StatusResponse, TransferRequest, cluster_client::ClusterClient,
 };
-use serde_json::json;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -71,6 +72,9 @@ enum Command {
         /// Who shall lead [default: whoever lacks the fewest entries]
         #[arg(long, value_name = "N")]
         to: Option<u64>,
+        /// The lead of this data group [default: of all that --to does not lead]
+        #[arg(long, value_name = "N")]
+        data_group: Option<u32>,
     },
 }
 
@@ -82,9 +86,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let status = status(server).await?;
     if arguments.json {
-        line(&format!("{:#}", as_json(&status)));
+        show::line(&format!("{:#}", show::as_json(&status)));
     } else {
-        table(&status);
+        show::table(&status);
     }
     match is_question {
         true => check(&status),
@@ -93,20 +97,27 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the cluster can go on.
+/// Whether the cluster can go on: every data group has to.
 fn check(status: &StatusResponse) -> anyhow::Result<()> {
-    let is_voter = |member: &&Member| member.role() != Role::Learner;
-    let voters = status.members.iter().filter(is_voter).count();
-    let reachable = status.members.iter().filter(is_voter);
-    let reachable = reachable.filter(|voter| voter.reachable).count();
-    anyhow::ensure!(
-        status.leader != 0,
-        "there is no leader: a majority of the {voters} voters cannot be reached"
-    );
-    anyhow::ensure!(
-        reachable > voters / 2,
-        "the leader reaches {reachable} of {voters} voters, itself included, which is no majority"
-    );
+    for group in &status.data_groups {
+        let of = match status.data_groups.len() {
+            1 => String::new(),
+            _ => format!(" of data group {}", group.data_group),
+        };
+        let is_voter = |replica: &&Replica| replica.role() != Role::Learner;
+        let voters = group.replicas.iter().filter(is_voter);
+        let reachable = voters.clone().filter(|voter| voter.reachable).count();
+        let voters = voters.count();
+        anyhow::ensure!(
+            group.leader != 0,
+            "there is no leader{of}: a majority of the {voters} voters cannot be reached"
+        );
+        anyhow::ensure!(
+            reachable > voters / 2,
+            "the leader{of} reaches {reachable} of {voters} voters, itself included, which is no \
+             majority"
+        );
+    }
     Ok(())
 }
 
@@ -124,26 +135,68 @@ async fn status_of(server: &str) -> anyhow::Result<StatusResponse> {
     let limit = Duration::from_millis(STATUS_MS_MAX);
     let answer = tokio::time::timeout(limit, node.status(StatusRequest {})).await;
     let answer = answer.with_context(|| format!("{server} said nothing for {STATUS_MS_MAX} ms"))?;
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| told(server, &status))
+    let answer = answer.map_err(|status| told(server, &status))?;
+    Ok(with_data_groups(answer.into_inner()))
 }
 
-/// The leader knows most, so it is asked when it can be reached.
+/// A node from before there were several data groups tells of one.
+fn with_data_groups(mut status: StatusResponse) -> StatusResponse {
+    if status.data_groups.is_empty() {
+        let members = status.members.iter();
+        let replicas = members.map(|member| Replica {
+            id: member.node.as_ref().map_or(0, |node| node.id),
+            role: member.role,
+            matched_index: member.matched_index,
+            lag: member.lag,
+            reachable: member.reachable,
+        });
+        let only = DataGroupStatus {
+            data_group: 0,
+            leader: status.leader,
+            term: status.term,
+            replicas: replicas.collect(),
+        };
+        status.data_groups.push(only);
+    }
+    status
+}
+
+/// The leader of a data group knows most of it, so it is asked when it can be reached.
 async fn status(server: &str) -> anyhow::Result<StatusResponse> {
     let mut status = status_of(server).await?;
     for _ in 0..ELECTION_POLLS_MAX {
-        if status.leader != 0 {
+        if status.data_groups.iter().all(|group| group.leader != 0) {
             break;
         }
         // There may be an election just now.
         tokio::time::sleep(Duration::from_millis(LEADER_PAUSE_MS)).await;
         status = status_of(server).await?;
     }
-    let Some(edge) = edge_of(&status, status.leader) else {
-        return Ok(status);
-    };
-    Ok(status_of(&format!("http://{edge}")).await.unwrap_or(status))
+    let mut leaders = BTreeMap::new();
+    for group in &status.data_groups {
+        let Some(edge) = edge_of(&status, group.leader) else {
+            continue;
+        };
+        if !leaders.contains_key(&group.leader) {
+            leaders.insert(
+                group.leader,
+                status_of(&format!("http://{edge}")).await.ok(),
+            );
+        }
+    }
+    // Where there is one data group its leader tells everything.
+    if let [only] = status.data_groups.as_slice() {
+        let told = leaders.remove(&only.leader).flatten();
+        return Ok(told.unwrap_or(status));
+    }
+    for group in &mut status.data_groups {
+        let told = leaders.get(&group.leader).and_then(Option::as_ref);
+        let mut told = told.into_iter().flat_map(|told| &told.data_groups);
+        if let Some(told) = told.find(|told| told.data_group == group.data_group) {
+            *group = told.clone();
+        }
+    }
+    Ok(status)
 }
 
 fn edge_of(status: &StatusResponse, id: u64) -> Option<&str> {
@@ -151,7 +204,7 @@ fn edge_of(status: &StatusResponse, id: u64) -> Option<&str> {
         .members
         .iter()
         .filter_map(|member| member.node.as_ref());
-    let node = nodes.into_iter().find(|node| node.id == id)?;
+    let node = nodes.into_iter().find(|node| id != 0 && node.id == id)?;
     Some(&node.edge)
 }
 
@@ -160,7 +213,18 @@ async fn change(server: &str, command: Command) -> anyhow::Result<()> {
     for attempt in 1.. {
         // Straight to the leader, as far as the node knows it.
         let known = status(server).await?;
-        let leader = edge_of(&known, known.leader);
+        let leader = match command {
+            Command::Transfer {
+                data_group: Some(group),
+                ..
+            } => {
+                let mut groups = known.data_groups.iter();
+                let group = groups.find(|known| known.data_group == group);
+                group.map_or(0, |group| group.leader)
+            }
+            _ => known.leader,
+        };
+        let leader = edge_of(&known, leader);
         let at = leader.map_or_else(|| server.to_owned(), |edge| format!("http://{edge}"));
         let refusal = match ask(&at, command.clone()).await? {
             Ok(_) => return Ok(()),
@@ -186,9 +250,17 @@ async fn ask(server: &str, command: Command) -> anyhow::Result<Result<StatusResp
             node: (id, address),
         } => {
             let address = address.to_string();
-            node.add(AddRequest { id, address }).await
+            let request = AddRequest {
+                id,
+                address,
+                data_group: None,
+            };
+            node.add(request).await
         }
-        Command::Remove { id } => node.remove(RemoveRequest { id }).await,
+        Command::Remove { id } => {
+            let data_group = None;
+            node.remove(RemoveRequest { id, data_group }).await
+        }
         Command::Replace {
             id,
             with: (with_id, with_address),
@@ -198,12 +270,13 @@ async fn ask(server: &str, command: Command) -> anyhow::Result<Result<StatusResp
                 id,
                 with_id,
                 with_address,
+                data_group: None,
             };
             node.replace(request).await
         }
-        Command::Transfer { to } => {
+        Command::Transfer { to, data_group } => {
             let to = to.unwrap_or(0);
-            node.transfer(TransferRequest { to }).await
+            node.transfer(TransferRequest { to, data_group }).await
         }
     };
     Ok(answer.map(tonic::Response::into_inner))
@@ -222,94 +295,4 @@ fn told(server: &str, status: &Status) -> anyhow::Error {
         );
     }
     anyhow::anyhow!("{} ({:?})", status.message(), status.code())
-}
-
-fn role(member: &Member) -> &'static str {
-    match member.role() {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Learner => "learner",
-        Role::Unspecified => "unknown",
-    }
-}
-
-fn as_json(status: &StatusResponse) -> serde_json::Value {
-    let members = status.members.iter().map(|member| {
-        let node = member.node.clone().unwrap_or_default();
-        json!({
-            "id": node.id,
-            "role": role(member),
-            "address": node.address,
-            "edge": node.edge,
-            "matched_index": member.matched_index,
-            "lag": member.lag,
-            "reachable": member.reachable,
-        })
-    });
-    json!({
-        "cluster_id": status.cluster_id,
-        "leader": status.leader,
-        "term": status.term,
-        "members": members.collect::<Vec<_>>(),
-    })
-}
-
-fn table(status: &StatusResponse) {
-    let StatusResponse {
-        cluster_id,
-        leader,
-        term,
-        ..
-    } = status;
-    let leader = match leader {
-        0 => "nobody leads".to_owned(),
-        id => format!("node {id} leads"),
-    };
-    line(&format!("cluster {cluster_id}, {leader}, term {term}"));
-    let mut rows = vec![
-        [
-            "id",
-            "role",
-            "address",
-            "edge",
-            "matched",
-            "lag",
-            "reachable",
-        ]
-        .map(str::to_owned),
-    ];
-    rows.extend(status.members.iter().map(|member| {
-        let node = member.node.clone().unwrap_or_default();
-        // Only the leader knows how far the others are.
-        let known = |value: String| match status.leader {
-            0 => "?".to_owned(),
-            _ => value,
-        };
-        [
-            node.id.to_string(),
-            role(member).to_owned(),
-            node.address,
-            node.edge,
-            known(member.matched_index.to_string()),
-            known(member.lag.to_string()),
-            known(if member.reachable { "yes" } else { "no" }.to_owned()),
-        ]
-    }));
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    for row in &rows {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        line(cells.join("  ").trim_end());
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "a command line answers its user")]
-fn line(text: &str) {
-    println!("{text}");
 }
