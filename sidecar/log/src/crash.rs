@@ -47,7 +47,7 @@ pub(crate) async fn topic(log: &Log) -> TopicId {
 pub(crate) fn send(topic: TopicId, writer: u32, number: u64) -> Command {
     let stored = format!("{writer} {number} {}", "x".repeat((number % 300) as usize));
     let message = NewMessage {
-        topic,
+        destination: topic.into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,

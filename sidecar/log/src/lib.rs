@@ -20,6 +20,7 @@ mod home;
 mod log;
 mod logs;
 mod options;
+mod outgoing;
 mod place;
 mod queue_index;
 mod raft;
@@ -34,14 +35,15 @@ mod wal;
 
 pub use blocking::Blocking;
 pub use command::{
-    Command, ConsumerGroupConfig, ConsumerGroupId, Durability, NewMessage, Outcome,
-    ProducerSequence, Refusal, StartFrom, TopicId, TransactionId,
+    Command, ConsumerGroupConfig, ConsumerGroupId, Destination, Durability, ForwardedMessage,
+    NewMessage, Outcome, ProducerSequence, Refusal, StartFrom, TopicId, TransactionId,
 };
 pub use derived::DerivedError;
 pub use directory::DirectoryError;
 pub use log::{Log, OpenError, Status};
 pub use logs::Logs;
 pub use options::{Options, OptionsError};
+pub use outgoing::Outgoing;
 #[doc(no_inline)]
 pub use outrigger_core::half_message::Verdict;
 #[doc(no_inline)]

@@ -69,6 +69,8 @@ pub struct Status {
     pub parked: u64,
     /// Messages that wait until they are due.
     pub delayed: u64,
+    /// Messages that wait until they are forwarded to other data groups.
+    pub outgoing: u64,
 }
 
 /// The log of one data group on a node. Cheap to clone; all clones are the same log.
@@ -224,6 +226,7 @@ impl Log {
             unresolved: counts.unresolved,
             parked: counts.parked,
             delayed: counts.delayed,
+            outgoing: counts.outgoing,
         }
     }
 

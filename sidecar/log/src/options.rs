@@ -70,7 +70,7 @@ pub struct Options {
     pub disk_expire_percent: u64,
     /// From so much on, no new messages are taken.
     pub disk_refuse_percent: u64,
-    /// Transactions that wait for their verdict. In a cluster this and the six following are
+    /// Transactions that wait for their verdict. In a cluster this and the seven following are
     /// those of the leader: it writes them into the log, from where they are in force on all
     /// nodes.
     pub unresolved_transactions_max: u64,
@@ -86,6 +86,9 @@ pub struct Options {
     pub topics_max: u32,
     /// Consumer groups.
     pub consumer_groups_max: u32,
+    /// Messages that wait until they are forwarded to other data groups, those of unresolved
+    /// transactions included.
+    pub outgoing_messages_max: u64,
     /// How often a leader is heard by the other nodes, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// How long a node waits for a leader before it stands for election, in milliseconds, at
@@ -146,6 +149,7 @@ impl Options {
             producer_idle_ms: limits.producer_idle_ms,
             topics_max: limits.topics_max,
             consumer_groups_max: limits.consumer_groups_max,
+            outgoing_messages_max: limits.outgoing_messages_max,
             heartbeat_interval_ms: 50,
             election_timeout_ms: 200,
             cluster: None,
@@ -271,6 +275,7 @@ impl Options {
             producer_idle_ms: self.producer_idle_ms,
             topics_max: self.topics_max,
             consumer_groups_max: self.consumer_groups_max,
+            outgoing_messages_max: self.outgoing_messages_max,
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::command::{ConsumerGroupId, TopicId, TransactionId};
 use crate::log::Log;
+use crate::outgoing::Outgoing;
 use crate::queue_index::{IndexEntry, IndexError};
 use crate::state::{ConsumerGroup, StateError, Topic};
 use crate::transaction::{Transaction, Unresolved};
@@ -104,6 +105,27 @@ impl Log {
     #[must_use]
     pub fn watch_topic(&self, topic: TopicId) -> Option<watch::Receiver<u64>> {
         self.shared().watch_topic(topic)
+    }
+
+    /// The data groups that messages of committed transactions wait for.
+    #[must_use]
+    pub fn outgoing_targets(&self) -> Vec<u32> {
+        self.shared().outgoing_targets()
+    }
+
+    /// At most `max` messages that wait until they are forwarded to a data group: those with
+    /// numbers after `after`, 0 for all, in order.
+    #[must_use]
+    pub fn outgoing(&self, target: u32, after: u64, max: usize) -> Vec<Outgoing> {
+        let waiting = self.shared().outgoing(target, after, max);
+        let outgoing = |(number, message)| Outgoing::new(number, message);
+        waiting.into_iter().map(outgoing).collect()
+    }
+
+    /// Changes whenever there are more messages to be forwarded.
+    #[must_use]
+    pub fn watch_outgoing(&self) -> watch::Receiver<u64> {
+        self.shared().watch_outgoing()
     }
 
     /// A transaction that waits for its verdict, or whose verdict can still be asked for.

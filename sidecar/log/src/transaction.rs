@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use outrigger_core::half_message::State;
 
-use crate::command::{TopicId, TransactionId};
+use crate::command::{Destination, TransactionId};
 use crate::queue_index::IndexEntry;
 use crate::state::{AuditEntry, TransactionRecord};
 
 /// A message of a transaction that waits for its verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionMessage {
     /// Where it goes when the transaction is committed.
-    pub topic: TopicId,
+    pub destination: Destination,
     /// Not visible before this instant, in milliseconds since the Unix epoch; 0 is at once.
     pub deliver_at_ms: u64,
     /// Its body comes from the fence, so committing takes a replacement.
@@ -59,7 +59,7 @@ impl Transaction {
     pub(crate) fn new(id: TransactionId, record: TransactionRecord) -> Self {
         let messages = record.messages.iter().zip(0..);
         let message = |(message, place): (&crate::state::StoredMessage, u64)| TransactionMessage {
-            topic: message.topic,
+            destination: message.destination.clone(),
             deliver_at_ms: message.deliver_at_ms,
             from_fence: message.from_fence,
             stored: IndexEntry {

@@ -17,7 +17,7 @@ async fn one(log: &Log, command: Command) -> Outcome {
 
 fn message(topic: TopicId, stored: &str) -> NewMessage {
     NewMessage {
-        topic,
+        destination: topic.into(),
         key_hash: 0,
         tag_hash: 5,
         deliver_at_ms: 0,

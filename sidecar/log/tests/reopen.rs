@@ -8,7 +8,7 @@ use outrigger_log::{DirectoryError, Log, OpenError, Options, SubmitError};
 
 fn send(topic: TopicId, body: String) -> Command {
     let message = NewMessage {
-        topic,
+        destination: topic.into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,

@@ -35,7 +35,7 @@ fn options(directory: &Path) -> Options {
 
 fn message(topic: TopicId, number: u64) -> NewMessage {
     NewMessage {
-        topic,
+        destination: topic.into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,

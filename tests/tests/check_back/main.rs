@@ -103,7 +103,7 @@ impl Sidecar {
             producer_group: GROUP.to_owned(),
             fingerprint: id.as_u128(),
             messages: vec![NewMessage {
-                topic: self.topic,
+                destination: self.topic.into(),
                 key_hash: 0,
                 tag_hash: 0,
                 deliver_at_ms: 0,

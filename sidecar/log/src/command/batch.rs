@@ -3,7 +3,8 @@
 //! ```text
 //! version u8 | stamp_ms u64 | count | command ...
 //! command = tag u8 | fields
-//! message = topic | flags u8 | key_hash u64? | tag_hash u32? | deliver_at_ms? | length | stored bytes
+//! message = destination | key_hash u64? | tag_hash u32? | deliver_at_ms? | length | stored bytes
+//! destination = topic | flags u8, or data group | flags u8 | name's length | name
 //! ```
 //!
 //! Numbers without a width are LEB128. Each message's stored bytes are in one piece, so the

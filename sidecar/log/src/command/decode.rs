@@ -8,7 +8,7 @@ use super::encode::{event, flag, numbered, tag};
 use super::recorded::Span;
 use super::{
     ConsumerGroupConfig, ConsumerGroupId, Durability, ProducerSequence, RecordedCommand,
-    RecordedMessage, StartFrom, TopicId, TransactionId,
+    RecordedDestination, RecordedForwarded, RecordedMessage, StartFrom, TopicId, TransactionId,
 };
 use crate::codec::{CodecError, Reader};
 use crate::state::Limits;
@@ -17,6 +17,8 @@ use crate::state::Limits;
 const COMMAND_BYTES_MIN: usize = 2;
 /// The shortest message: topic, flags and an empty body's length.
 const MESSAGE_BYTES_MIN: usize = 3;
+/// The shortest forwarded message: its name's length, hashes, time, and an empty body's length.
+const FORWARDED_BYTES_MIN: usize = 15;
 /// The shortest replacement: its place and an empty body's length.
 const REPLACEMENT_BYTES_MIN: usize = 2;
 /// The shortest event: a tag and two numbers.
@@ -123,6 +125,20 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
         tag::EXPIRE => Ok(RecordedCommand::Expire {
             upto: reader.number("upto")?,
         }),
+        tag::FORWARDED => Ok(RecordedCommand::Forwarded {
+            source: reader.number_u32("source")?,
+            first: reader.number("first")?,
+            queues: reader.number_u32("queues")?,
+            messages: {
+                let count = reader.count("messages", FORWARDED_BYTES_MIN)?;
+                several(count, || forwarded(reader))?
+            },
+        }),
+        tag::FORWARD_DONE => Ok(RecordedCommand::ForwardDone {
+            target: reader.number_u32("target")?,
+            upto: reader.number("upto")?,
+        }),
+        tag::SET_FIRST_LIMITS => Limits::read_first(reader).map(RecordedCommand::SetLimits),
         tag::SET_LIMITS => Limits::read(reader).map(RecordedCommand::SetLimits),
         value => Err(unknown("command", value)),
     }
@@ -170,15 +186,23 @@ fn sparse_sequence(reader: &mut Reader<'_>) -> Result<ProducerSequence, CodecErr
     Ok(ProducerSequence { after, ..sequence })
 }
 
-fn message(reader: &mut Reader<'_>) -> Result<RecordedMessage, CodecError> {
-    let topic = TopicId(reader.number_u32("topic")?);
+fn message<'a>(reader: &mut Reader<'a>) -> Result<RecordedMessage<'a>, CodecError> {
+    let number = reader.number_u32("topic")?;
     let flags = reader.u8()?;
     if flags & !flag::ALL != 0 {
         return Err(unknown("message flags", flags));
     }
     let has = |flag| flags & flag != 0;
+    let destination = if has(flag::THERE) {
+        RecordedDestination::There {
+            group: number,
+            topic: reader.text("topic")?,
+        }
+    } else {
+        RecordedDestination::Here(TopicId(number))
+    };
     Ok(RecordedMessage {
-        topic,
+        destination,
         key_hash: if has(flag::KEY) { reader.u64()? } else { 0 },
         tag_hash: if has(flag::TAG) { reader.u32()? } else { 0 },
         deliver_at_ms: if has(flag::DELAYED) {
@@ -187,6 +211,16 @@ fn message(reader: &mut Reader<'_>) -> Result<RecordedMessage, CodecError> {
             0
         },
         from_fence: has(flag::FROM_FENCE),
+        span: span(reader)?,
+    })
+}
+
+fn forwarded<'a>(reader: &mut Reader<'a>) -> Result<RecordedForwarded<'a>, CodecError> {
+    Ok(RecordedForwarded {
+        topic: reader.text("topic")?,
+        key_hash: reader.u64()?,
+        tag_hash: reader.u32()?,
+        deliver_at_ms: reader.number("deliver_at_ms")?,
         span: span(reader)?,
     })
 }

@@ -5,7 +5,10 @@ use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
 
 use super::batch::VERSION;
-use super::{Command, ConsumerGroupConfig, NewMessage, ProducerSequence, StartFrom};
+use super::{
+    Command, ConsumerGroupConfig, Destination, ForwardedMessage, NewMessage, ProducerSequence,
+    StartFrom,
+};
 use crate::codec::{put_bytes, put_number, put_u32, put_u64, put_u128};
 
 /// What a command begins with.
@@ -25,8 +28,12 @@ pub(super) mod tag {
     pub(in super::super) const DUE: u8 = 13;
     pub(in super::super) const EXPIRE: u8 = 14;
     pub(in super::super) const SET_TOPIC_DURABILITY: u8 = 15;
-    pub(in super::super) const SET_LIMITS: u8 = 16;
+    /// Without the bound of outgoing messages.
+    pub(in super::super) const SET_FIRST_LIMITS: u8 = 16;
     pub(in super::super) const SKIP_SPARSE_SEQUENCE: u8 = 17;
+    pub(in super::super) const FORWARDED: u8 = 18;
+    pub(in super::super) const FORWARD_DONE: u8 = 19;
+    pub(in super::super) const SET_LIMITS: u8 = 20;
 }
 
 /// Which number of its producer a send has.
@@ -44,7 +51,9 @@ pub(super) mod flag {
     pub(in super::super) const TAG: u8 = 2;
     pub(in super::super) const DELAYED: u8 = 4;
     pub(in super::super) const FROM_FENCE: u8 = 8;
-    pub(in super::super) const ALL: u8 = 15;
+    /// The number is that of another data group, and the name of a topic follows.
+    pub(in super::super) const THERE: u8 = 16;
+    pub(in super::super) const ALL: u8 = 31;
 }
 
 /// Which event of a queue follows.
@@ -64,7 +73,16 @@ impl Command {
     /// How many bytes the command takes in an entry, at most.
     #[must_use]
     pub fn encoded_bytes_max(&self) -> usize {
-        let message = |message: &NewMessage| MESSAGE_BYTES_MAX + message.stored.len();
+        let message = |message: &NewMessage| {
+            let name = match &message.destination {
+                Destination::Here(_) => 0,
+                Destination::There { topic, .. } => topic.len(),
+            };
+            MESSAGE_BYTES_MAX + name + message.stored.len()
+        };
+        let forwarded = |message: &ForwardedMessage| {
+            MESSAGE_BYTES_MAX + message.topic.len() + message.stored.len()
+        };
         let replacements = |replacements: &[(u32, Bytes)]| -> usize {
             replacements
                 .iter()
@@ -96,7 +114,9 @@ impl Command {
                 Self::Guard { scope, key, input } => {
                     scope.len() + key.len() + super::guard_input::encoded_bytes_max(input)
                 }
+                Self::Forwarded { messages, .. } => messages.iter().map(forwarded).sum(),
                 Self::SetTopicDurability { .. }
+                | Self::ForwardDone { .. }
                 | Self::SkipSequence(_)
                 | Self::Park { .. }
                 | Self::DeadLetter { .. }
@@ -232,6 +252,26 @@ fn one(out: &mut Vec<u8>, command: &Command) {
             out.push(tag::EXPIRE);
             put_number(out, *upto);
         }
+        Command::Forwarded {
+            source,
+            first,
+            queues,
+            messages,
+        } => {
+            out.push(tag::FORWARDED);
+            put_number(out, u64::from(*source));
+            put_number(out, *first);
+            put_number(out, u64::from(*queues));
+            put_number(out, messages.len() as u64);
+            for each in messages {
+                forwarded(out, each);
+            }
+        }
+        Command::ForwardDone { target, upto } => {
+            out.push(tag::FORWARD_DONE);
+            put_number(out, u64::from(*target));
+            put_number(out, *upto);
+        }
         Command::SetLimits(limits) => {
             out.push(tag::SET_LIMITS);
             limits.write(out);
@@ -265,14 +305,22 @@ fn producer_sequence(out: &mut Vec<u8>, sequence: &ProducerSequence) {
 }
 
 pub(super) fn message(out: &mut Vec<u8>, message: &NewMessage) {
-    put_number(out, u64::from(message.topic.0));
+    let (number, name) = match &message.destination {
+        Destination::Here(topic) => (topic.0, None),
+        Destination::There { group, topic } => (*group, Some(topic)),
+    };
+    put_number(out, u64::from(number));
     let has = |flag, is| if is { flag } else { 0 };
     out.push(
         has(flag::KEY, message.key_hash != 0)
             | has(flag::TAG, message.tag_hash != 0)
             | has(flag::DELAYED, message.deliver_at_ms != 0)
-            | has(flag::FROM_FENCE, message.from_fence),
+            | has(flag::FROM_FENCE, message.from_fence)
+            | has(flag::THERE, name.is_some()),
     );
+    if let Some(name) = name {
+        put_bytes(out, name.as_bytes());
+    }
     if message.key_hash != 0 {
         put_u64(out, message.key_hash);
     }
@@ -282,6 +330,14 @@ pub(super) fn message(out: &mut Vec<u8>, message: &NewMessage) {
     if message.deliver_at_ms != 0 {
         put_number(out, message.deliver_at_ms);
     }
+    put_bytes(out, &message.stored);
+}
+
+fn forwarded(out: &mut Vec<u8>, message: &ForwardedMessage) {
+    put_bytes(out, message.topic.as_bytes());
+    put_u64(out, message.key_hash);
+    put_u32(out, message.tag_hash);
+    put_number(out, message.deliver_at_ms);
     put_bytes(out, &message.stored);
 }
 

@@ -1,14 +1,60 @@
 //! What is stored of a message, and what tells a repeated message from a new one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::TopicId;
 
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To a topic of this data group.
+    Here(TopicId),
+    /// To a topic of another data group: it is forwarded there when its transaction has been
+    /// committed.
+    There {
+        /// The other data group.
+        group: u32,
+        /// A legal topic name.
+        topic: Arc<str>,
+    },
+}
+
+impl From<TopicId> for Destination {
+    fn from(topic: TopicId) -> Self {
+        Self::Here(topic)
+    }
+}
+
+impl Destination {
+    /// True when it is in another data group.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        matches!(self, Self::There { .. })
+    }
+}
+
+/// A message of a committed transaction of another data group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedMessage {
+    /// Where it goes: a legal topic name.
+    pub topic: Arc<str>,
+    /// As in [`NewMessage`].
+    pub key_hash: u64,
+    /// As in [`NewMessage`].
+    pub tag_hash: u32,
+    /// As in [`NewMessage`].
+    pub deliver_at_ms: u64,
+    /// The encoded message, as it was prepared.
+    pub stored: Bytes,
+}
+
 /// One message on its way into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Where it goes.
-    pub topic: TopicId,
+    /// Where it goes. Only messages of a transaction can go to another data group.
+    pub destination: Destination,
     /// Hash (xxh3) of the message group; 0 when no order is asked for. Messages with the
     /// same hash get into the same queue, in the order in which they came.
     pub key_hash: u64,

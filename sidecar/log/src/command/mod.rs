@@ -18,9 +18,11 @@ mod tests;
 pub use batch::{Batch, CodecError};
 pub use durability::Durability;
 pub use id::{ConsumerGroupId, TopicId, TransactionId};
-pub use message::{NewMessage, ProducerSequence};
+pub use message::{Destination, ForwardedMessage, NewMessage, ProducerSequence};
 pub use outcome::{Outcome, Refusal};
-pub(crate) use recorded::{RecordedCommand, RecordedMessage, Span};
+pub(crate) use recorded::{
+    RecordedCommand, RecordedDestination, RecordedForwarded, RecordedMessage, Span,
+};
 pub(crate) use {
     decode::durability as decode_durability, decode::group_config as decode_group_config,
     decode::verdict as decode_verdict,
@@ -59,7 +61,10 @@ pub struct ConsumerGroupConfig {
 impl Command {
     /// True when it brings new messages.
     pub(crate) fn is_message(&self) -> bool {
-        matches!(self, Self::Send { .. } | Self::Prepare { .. })
+        matches!(
+            self,
+            Self::Send { .. } | Self::Prepare { .. } | Self::Forwarded { .. }
+        )
     }
 }
 
@@ -184,6 +189,26 @@ pub enum Command {
     /// them. The leader proposes it by itself.
     Expire {
         /// The index of the last entry that is not needed any more.
+        upto: u64,
+    },
+    /// Delivers messages of transactions that another data group has committed. What it has
+    /// delivered before is left out; a gap is refused, and nothing is taken then.
+    Forwarded {
+        /// The other data group.
+        source: u32,
+        /// The number of the first message: the source numbers what it has for this data
+        /// group without gaps, from 1 on.
+        first: u64,
+        /// How many queues a topic gets that does not exist yet, 1 to [`TOPIC_QUEUES_MAX`].
+        queues: u32,
+        /// The messages, in the order of their numbers.
+        messages: Vec<ForwardedMessage>,
+    },
+    /// Lets go of messages that another data group has delivered.
+    ForwardDone {
+        /// The other data group.
+        target: u32,
+        /// The number of the last one of them.
         upto: u64,
     },
     /// Sets the bounds of the state from here on. The leader proposes it by itself when it was

@@ -44,6 +44,11 @@ pub enum Outcome {
     Parked,
     /// The transaction is back in check-back.
     Resumed,
+    /// Everything that the other data group has forwarded is delivered.
+    Forwarded {
+        /// Up to this number.
+        upto: u64,
+    },
     /// Done; there is nothing to say about it.
     Applied,
     /// What the guard said.
@@ -174,6 +179,40 @@ pub enum Refusal {
     TooManyDelayed {
         /// The most that may wait.
         limit: u64,
+    },
+    /// Too many messages wait until they are forwarded to other data groups.
+    #[error("more than {limit} messages wait for other data groups")]
+    TooManyOutgoing {
+        /// The most that may wait.
+        limit: u64,
+    },
+    /// A message outside of a transaction is bound for another data group.
+    #[error("topic {topic:?} is in data group {group}, which has to take the message itself")]
+    ElsewhereWithoutTransaction {
+        /// The other data group.
+        group: u32,
+        /// The topic.
+        topic: String,
+    },
+    /// Forwarded messages were left out.
+    #[error("message {got} of data group {source_group} was forwarded, the next one is {expected}")]
+    ForwardGap {
+        /// Where the messages come from.
+        source_group: u32,
+        /// The next number.
+        expected: u64,
+        /// The number that came.
+        got: u64,
+    },
+    /// Messages are said to be delivered that were never there.
+    #[error("message {upto} for data group {target} was delivered, but {last} is the last one")]
+    NeverOutgoing {
+        /// The other data group.
+        target: u32,
+        /// The number that came.
+        upto: u64,
+        /// The last number that was given.
+        last: u64,
     },
     /// Too many topics.
     #[error("more than {limit} topics")]

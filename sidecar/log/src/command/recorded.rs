@@ -15,14 +15,31 @@ pub(crate) struct Span {
     pub(crate) length: u32,
 }
 
+/// A [`super::Destination`] as it stands in an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordedDestination<'a> {
+    Here(TopicId),
+    There { group: u32, topic: &'a str },
+}
+
 /// A [`super::NewMessage`] without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordedMessage {
-    pub(crate) topic: TopicId,
+pub(crate) struct RecordedMessage<'a> {
+    pub(crate) destination: RecordedDestination<'a>,
     pub(crate) key_hash: u64,
     pub(crate) tag_hash: u32,
     pub(crate) deliver_at_ms: u64,
     pub(crate) from_fence: bool,
+    pub(crate) span: Span,
+}
+
+/// A [`super::ForwardedMessage`] without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedForwarded<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) key_hash: u64,
+    pub(crate) tag_hash: u32,
+    pub(crate) deliver_at_ms: u64,
     pub(crate) span: Span,
 }
 
@@ -43,7 +60,7 @@ pub(crate) enum RecordedCommand<'a> {
         config: ConsumerGroupConfig,
     },
     Send {
-        message: RecordedMessage,
+        message: RecordedMessage<'a>,
         sequence: Option<ProducerSequence>,
     },
     SkipSequence(ProducerSequence),
@@ -51,7 +68,7 @@ pub(crate) enum RecordedCommand<'a> {
         id: TransactionId,
         producer_group: &'a str,
         fingerprint: u128,
-        messages: Vec<RecordedMessage>,
+        messages: Vec<RecordedMessage<'a>>,
     },
     Resolve {
         id: TransactionId,
@@ -94,6 +111,18 @@ pub(crate) enum RecordedCommand<'a> {
     },
     /// The log's oldest entries may go. Proposed by the leader itself.
     Expire {
+        upto: u64,
+    },
+    /// Messages from another data group.
+    Forwarded {
+        source: u32,
+        first: u64,
+        queues: u32,
+        messages: Vec<RecordedForwarded<'a>>,
+    },
+    /// Messages that another data group has.
+    ForwardDone {
+        target: u32,
         upto: u64,
     },
     /// Other bounds of the state. Proposed by the leader itself.

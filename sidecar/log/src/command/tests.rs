@@ -12,18 +12,41 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
 }
 
+fn destination() -> impl Strategy<Value = Destination> {
+    prop_oneof![
+        any::<u32>().prop_map(|topic| TopicId(topic).into()),
+        (any::<u32>(), ".*").prop_map(|(group, topic)| Destination::There {
+            group,
+            topic: topic.into(),
+        }),
+    ]
+}
+
+fn forwarded() -> impl Strategy<Value = ForwardedMessage> {
+    (".*", any::<(u64, u32, u64)>(), bytes()).prop_map(|(topic, numbers, stored)| {
+        let (key_hash, tag_hash, deliver_at_ms) = numbers;
+        ForwardedMessage {
+            topic: topic.into(),
+            key_hash,
+            tag_hash,
+            deliver_at_ms,
+            stored,
+        }
+    })
+}
+
 fn message() -> impl Strategy<Value = NewMessage> {
     let often_none = prop_oneof![Just(0), any::<u64>()];
     (
-        any::<u32>(),
+        destination(),
         often_none,
         any::<u32>(),
         any::<(u64, bool)>(),
         bytes(),
     )
         .prop_map(
-            |(topic, key_hash, tag_hash, (deliver_at_ms, from_fence), stored)| NewMessage {
-                topic: TopicId(topic),
+            |(destination, key_hash, tag_hash, (deliver_at_ms, from_fence), stored)| NewMessage {
+                destination,
                 key_hash,
                 tag_hash,
                 deliver_at_ms,
@@ -168,7 +191,17 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         any::<u64>().prop_map(|until_ms| Command::Due { until_ms }),
         any::<u64>().prop_map(|upto| Command::Expire { upto }),
-        (any::<[u64; 5]>(), any::<[u32; 2]>()).prop_map(|(wide, narrow)| {
+        (any::<(u32, u64, u32)>(), vec(forwarded(), 0..5)).prop_map(|(numbers, messages)| {
+            let (source, first, queues) = numbers;
+            Command::Forwarded {
+                source,
+                first,
+                queues,
+                messages,
+            }
+        }),
+        any::<(u32, u64)>().prop_map(|(target, upto)| Command::ForwardDone { target, upto }),
+        (any::<[u64; 6]>(), any::<[u32; 2]>()).prop_map(|(wide, narrow)| {
             Command::SetLimits(Limits {
                 unresolved_transactions_max: wide[0],
                 resolved_retention_ms: wide[1],
@@ -177,6 +210,7 @@ fn command() -> impl Strategy<Value = Command> {
                 producer_idle_ms: wide[4],
                 topics_max: narrow[0],
                 consumer_groups_max: narrow[1],
+                outgoing_messages_max: wide[5],
             })
         }),
     ]
@@ -188,8 +222,21 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
         let start = span.offset as usize;
         body.slice(start..start + span.length as usize)
     };
-    let message = |recorded: &RecordedMessage| NewMessage {
-        topic: recorded.topic,
+    let forwarded = |recorded: &RecordedForwarded<'_>| ForwardedMessage {
+        topic: recorded.topic.into(),
+        key_hash: recorded.key_hash,
+        tag_hash: recorded.tag_hash,
+        deliver_at_ms: recorded.deliver_at_ms,
+        stored: stored(&recorded.span),
+    };
+    let message = |recorded: &RecordedMessage<'_>| NewMessage {
+        destination: match recorded.destination {
+            RecordedDestination::Here(topic) => topic.into(),
+            RecordedDestination::There { group, topic } => Destination::There {
+                group,
+                topic: topic.into(),
+            },
+        },
         key_hash: recorded.key_hash,
         tag_hash: recorded.tag_hash,
         deliver_at_ms: recorded.deliver_at_ms,
@@ -290,6 +337,18 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
         },
         RecordedCommand::Due { until_ms } => Command::Due { until_ms },
         RecordedCommand::Expire { upto } => Command::Expire { upto },
+        RecordedCommand::Forwarded {
+            source,
+            first,
+            queues,
+            messages,
+        } => Command::Forwarded {
+            source,
+            first,
+            queues,
+            messages: messages.iter().map(forwarded).collect(),
+        },
+        RecordedCommand::ForwardDone { target, upto } => Command::ForwardDone { target, upto },
         RecordedCommand::SetLimits(limits) => Command::SetLimits(limits),
     }
 }

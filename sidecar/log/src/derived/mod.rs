@@ -18,7 +18,7 @@ use crate::queue_index::IndexError;
 
 /// The format that this program writes, and the only one that it reads: what is older is
 /// made again from the log.
-pub(crate) const FORMAT_VERSION: u8 = 4;
+pub(crate) const FORMAT_VERSION: u8 = 5;
 
 /// Why derived state cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -168,6 +168,9 @@ impl Opened {
             | Table::Producer
             | Table::Unresolved
             | Table::Delayed
+            | Table::Outgoing
+            | Table::Target
+            | Table::Source
             | Table::Progress
             | Table::Guard => &self.records,
         }

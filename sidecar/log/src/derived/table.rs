@@ -13,6 +13,12 @@ pub(crate) enum Table {
     Unresolved,
     /// Delayed messages, by due time and sequence.
     Delayed,
+    /// Messages for other data groups, by data group and number.
+    Outgoing,
+    /// Other data groups that messages go to, by data group.
+    Target,
+    /// Other data groups that messages come from, by data group.
+    Source,
     /// Consumer groups' progress, by group, topic and queue.
     Progress,
     /// Resolved transactions, by id. Begins with the time of expiry.
@@ -22,13 +28,16 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Meta,
         Self::Topic,
         Self::Group,
         Self::Producer,
         Self::Unresolved,
         Self::Delayed,
+        Self::Outgoing,
+        Self::Target,
+        Self::Source,
         Self::Progress,
         Self::Resolved,
         Self::Guard,
@@ -52,6 +61,9 @@ impl Table {
             Self::Producer => "producer",
             Self::Unresolved => "unresolved",
             Self::Delayed => "delayed",
+            Self::Outgoing => "outgoing",
+            Self::Target => "target",
+            Self::Source => "source",
             Self::Progress => "progress",
             Self::Resolved => "resolved",
             Self::Guard => "guard",
@@ -66,6 +78,9 @@ impl Table {
             Self::Producer => b'p',
             Self::Unresolved => b'u',
             Self::Delayed => b'd',
+            Self::Outgoing => b'o',
+            Self::Target => b'n',
+            Self::Source => b's',
             Self::Progress => b'q',
             Self::Resolved => b'r',
             Self::Guard => b'k',

@@ -1,6 +1,6 @@
 //! Writing what changed since the last checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::floor;
 use super::groups::{ConsumerGroup, GroupQueue};
 use super::machine::Machine;
 use super::meta::Meta;
+use super::outgoing::OutgoingChanges;
 use super::producers::Producer;
 use super::record;
 use super::topics::{TopicQueues, TopicRecord};
@@ -32,6 +33,9 @@ pub(super) struct Captured {
     progress: Vec<(GroupQueue, Arc<Progress>)>,
     producers: Vec<(u128, Option<Producer>)>,
     delayed: HashMap<DueKey, Option<DelayedMessage>>,
+    outgoing: OutgoingChanges,
+    /// The last number that was delivered, by source.
+    incoming: BTreeMap<u32, u64>,
     transactions: TransactionChanges,
     guards: Arc<HashMap<Vec<u8>, Record>>,
 }
@@ -46,6 +50,8 @@ impl Captured {
             progress: machine.groups.take_dirty_progress(),
             producers: machine.producers.take_dirty(),
             delayed: machine.delayed.take_dirty(),
+            outgoing: machine.outgoing.take_dirty(),
+            incoming: machine.incoming.take_dirty(),
             transactions: machine.transactions.begin_checkpoint(),
             guards: machine.guards.begin(),
         }
@@ -62,6 +68,8 @@ impl Captured {
         let producers = self.producers.iter().map(|(id, _)| *id);
         machine.producers.put_back(producers);
         machine.delayed.put_back(&self.delayed);
+        machine.outgoing.put_back(&self.outgoing);
+        machine.incoming.put_back(self.incoming.keys().copied());
         machine.transactions.put_back(&self.transactions);
         // What is not held twice need not be copied when it is taken back.
         drop(self);
@@ -126,6 +134,7 @@ impl Checkpoint {
         let mut changes = Changes::default();
         self.put_topics_and_groups(&mut changes);
         self.put_transactions(&mut changes);
+        self.put_forwarding(&mut changes);
         self.put_rest(&mut changes);
         changes.put(Table::Meta, &[], self.meta.write());
         changes
@@ -166,6 +175,26 @@ impl Checkpoint {
         for (id, resolved) in self.captured.transactions.resolved.iter() {
             let key = id.0.to_be_bytes();
             changes.put_verdict(&key, record::write_resolved(resolved));
+        }
+    }
+
+    fn put_forwarding(&self, changes: &mut Changes) {
+        for (key, message) in &self.captured.outgoing.messages {
+            let key = record::outgoing_key(*key);
+            match message {
+                Some(message) => {
+                    changes.put(Table::Outgoing, &key, record::write_outgoing(message));
+                }
+                None => changes.remove(Table::Outgoing, &key),
+            }
+        }
+        for (target, last_number) in &self.captured.outgoing.last_numbers {
+            let last_number = last_number.to_be_bytes().into();
+            changes.put(Table::Target, &target.to_be_bytes(), last_number);
+        }
+        for (source, last_number) in &self.captured.incoming {
+            let last_number = last_number.to_be_bytes().into();
+            changes.put(Table::Source, &source.to_be_bytes(), last_number);
         }
     }
 

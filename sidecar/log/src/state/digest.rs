@@ -82,6 +82,22 @@ impl Machine {
             part(hasher, b'd', &record::delayed_key(*key));
             part(hasher, b'd', &record::write_delayed(message));
         }
+        self.digest_forwarding(hasher);
+    }
+
+    fn digest_forwarding(&self, hasher: &mut Xxh3) {
+        for (key, message) in self.outgoing.iter() {
+            part(hasher, b'o', &record::outgoing_key(*key));
+            part(hasher, b'o', &record::write_outgoing(message));
+        }
+        for (target, last_number) in self.outgoing.last_numbers() {
+            part(hasher, b'n', &target.to_le_bytes());
+            part(hasher, b'n', &last_number.to_le_bytes());
+        }
+        for (source, last_number) in self.incoming.last_numbers() {
+            part(hasher, b's', &source.to_le_bytes());
+            part(hasher, b's', &last_number.to_le_bytes());
+        }
     }
 
     /// Expired verdicts are left out: one replica may have dropped them already.

@@ -29,11 +29,12 @@ impl Machine {
     }
 
     /// The oldest entry that has the bytes of something that never expires: messages without a
-    /// verdict, delayed messages, and dead letters.
+    /// verdict, delayed ones, those for other data groups, and dead letters.
     pub(super) fn oldest_needed(&self) -> Result<Option<u64>, StateError> {
         let needed = [
             self.transactions.oldest_place(),
             self.delayed.oldest_place(),
+            self.outgoing.oldest_place(),
             self.topics.oldest_dead_letter()?,
         ];
         Ok(needed.into_iter().flatten().min())

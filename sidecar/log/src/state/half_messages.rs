@@ -1,13 +1,18 @@
 //! The commands of a half-message transaction.
 
+use std::sync::Arc;
+
 use outrigger_core::half_message::{Error, HalfMessage, Input, Verdict};
 
 use super::StateError;
 use super::delayed::DelayedMessage;
 use super::machine::{Context, Machine};
+use super::outgoing::OutgoingMessage;
 use super::record;
 use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, ResolvedAt, StoredMessage};
-use crate::command::{Outcome, RecordedMessage, Refusal, Span, TransactionId};
+use crate::command::{
+    Destination, Outcome, RecordedDestination, RecordedMessage, Refusal, Span, TransactionId,
+};
 use crate::derived::Table;
 
 impl Machine {
@@ -17,7 +22,7 @@ impl Machine {
         id: TransactionId,
         producer_group: &str,
         fingerprint: u128,
-        messages: &[RecordedMessage],
+        messages: &[RecordedMessage<'_>],
     ) -> Result<Outcome, StateError> {
         let mut machine = self.half_message(context, id)?;
         match machine.step(Input::Prepare { fingerprint }) {
@@ -31,7 +36,7 @@ impl Machine {
         let stored: Box<[StoredMessage]> = messages
             .iter()
             .map(|message| StoredMessage {
-                topic: message.topic,
+                destination: destination(message),
                 key_hash: message.key_hash,
                 tag_hash: message.tag_hash,
                 deliver_at_ms: message.deliver_at_ms,
@@ -41,6 +46,7 @@ impl Machine {
             })
             .collect();
         self.delayed.reserve(delayed(messages));
+        self.outgoing.reserve(outgoing(messages));
         self.transactions
             .insert(id, machine, producer_group, context.stamp_ms, stored);
         Ok(Outcome::Prepared { repeated: false })
@@ -49,14 +55,17 @@ impl Machine {
     fn check_prepare(
         &self,
         id: TransactionId,
-        messages: &[RecordedMessage],
+        messages: &[RecordedMessage<'_>],
     ) -> Result<(), Refusal> {
         if messages.is_empty() {
             return Err(Refusal::TransactionEmpty(id));
         }
-        let unknown = |message: &&RecordedMessage| self.topics.get(message.topic).is_none();
-        if let Some(message) = messages.iter().find(unknown) {
-            return Err(Refusal::UnknownTopic(message.topic));
+        for message in messages {
+            if let RecordedDestination::Here(topic) = message.destination
+                && self.topics.get(topic).is_none()
+            {
+                return Err(Refusal::UnknownTopic(topic));
+            }
         }
         let limit = self.limits.unresolved_transactions_max;
         if self.transactions.pending_count() >= limit {
@@ -66,6 +75,11 @@ impl Machine {
         let waiting = delayed(messages);
         if waiting > 0 && !self.delayed.has_room(waiting, limit) {
             return Err(Refusal::TooManyDelayed { limit });
+        }
+        let limit = self.limits.outgoing_messages_max;
+        let waiting = outgoing(messages);
+        if waiting > 0 && !self.outgoing.has_room(waiting, limit) {
+            return Err(Refusal::TooManyOutgoing { limit });
         }
         Ok(())
     }
@@ -159,6 +173,7 @@ impl Machine {
         let settled = self.transactions.resolve(id, machine, audit, at);
         if let Some(pending) = settled {
             self.delayed.release(pending.delayed_messages());
+            self.outgoing.release(pending.outgoing_messages());
             match verdict {
                 Verdict::Commit => self.deliver_all(context, &pending, replacements),
                 Verdict::Rollback => {}
@@ -174,14 +189,29 @@ impl Machine {
                 Some((_, span)) => (context.place(*span), span.length),
                 None => (message.place, message.length),
             };
-            let stored = DelayedMessage {
-                topic: message.topic,
-                key_hash: message.key_hash,
-                tag_hash: message.tag_hash,
-                place,
-                length,
-            };
-            self.deliver(context, stored, message.deliver_at_ms);
+            match &message.destination {
+                Destination::Here(topic) => {
+                    let stored = DelayedMessage {
+                        topic: *topic,
+                        key_hash: message.key_hash,
+                        tag_hash: message.tag_hash,
+                        place,
+                        length,
+                    };
+                    self.deliver(context, stored, message.deliver_at_ms);
+                }
+                Destination::There { group, topic } => {
+                    let stored = OutgoingMessage {
+                        topic: Arc::clone(topic),
+                        key_hash: message.key_hash,
+                        tag_hash: message.tag_hash,
+                        deliver_at_ms: message.deliver_at_ms,
+                        place,
+                        length,
+                    };
+                    self.outgoing.push(*group, stored);
+                }
+            }
         }
     }
 
@@ -245,10 +275,29 @@ fn check_replacements(
     Ok(())
 }
 
-/// Messages that may have to wait after the commit.
-fn delayed(messages: &[RecordedMessage]) -> u64 {
-    let delayed = messages.iter().filter(|one| one.deliver_at_ms != 0);
-    delayed.count() as u64
+/// Messages that may have to wait after the commit until they are due.
+fn delayed(messages: &[RecordedMessage<'_>]) -> u64 {
+    let here = messages.iter().filter(|one| !is_there(one));
+    here.filter(|one| one.deliver_at_ms != 0).count() as u64
+}
+
+/// Messages that have to wait for another data group after the commit.
+fn outgoing(messages: &[RecordedMessage<'_>]) -> u64 {
+    messages.iter().filter(|one| is_there(one)).count() as u64
+}
+
+fn is_there(message: &RecordedMessage<'_>) -> bool {
+    matches!(message.destination, RecordedDestination::There { .. })
+}
+
+fn destination(message: &RecordedMessage<'_>) -> Destination {
+    match message.destination {
+        RecordedDestination::Here(topic) => Destination::Here(topic),
+        RecordedDestination::There { group, topic } => Destination::There {
+            group,
+            topic: topic.into(),
+        },
+    }
 }
 
 fn audit(context: &Context, action: AuditAction, reason: &str) -> AuditEntry {

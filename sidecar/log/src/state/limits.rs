@@ -21,6 +21,9 @@ pub struct Limits {
     pub topics_max: u32,
     /// Consumer groups.
     pub consumer_groups_max: u32,
+    /// Messages that wait until they are forwarded to other data groups, those of unresolved
+    /// transactions included.
+    pub outgoing_messages_max: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +37,7 @@ impl Default for Limits {
             producer_idle_ms: 7 * 24 * 60 * 60 * 1_000,
             topics_max: 100_000,
             consumer_groups_max: 10_000,
+            outgoing_messages_max: 1_000_000,
         }
     }
 }
@@ -47,9 +51,19 @@ impl Limits {
         put_number(out, self.producer_idle_ms);
         put_number(out, u64::from(self.topics_max));
         put_number(out, u64::from(self.consumer_groups_max));
+        put_number(out, self.outgoing_messages_max);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let first = Self::read_first(reader)?;
+        Ok(Self {
+            outgoing_messages_max: reader.number("outgoing_messages_max")?,
+            ..first
+        })
+    }
+
+    /// As they were written before there were several data groups.
+    pub(crate) fn read_first(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         Ok(Self {
             unresolved_transactions_max: reader.number("unresolved_transactions_max")?,
             resolved_retention_ms: reader.number("resolved_retention_ms")?,
@@ -58,6 +72,7 @@ impl Limits {
             producer_idle_ms: reader.number("producer_idle_ms")?,
             topics_max: reader.number_u32("topics_max")?,
             consumer_groups_max: reader.number_u32("consumer_groups_max")?,
+            ..Self::default()
         })
     }
 }

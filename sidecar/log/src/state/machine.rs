@@ -10,13 +10,15 @@ use super::catalog::Catalog;
 use super::delayed::{DUE_MESSAGES_MAX, Delayed, DelayedMessage};
 use super::groups::Groups;
 use super::guards::Guards;
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
 use super::producers::{Admission, Producers};
 use super::topics::Topics;
 use super::transactions::Transactions;
 use super::{Limits, StateError};
 use crate::command::{
-    Batch, Durability, Outcome, ProducerSequence, RecordedCommand, RecordedMessage, Refusal, Span,
-    TOPIC_QUEUES_MAX, TopicId,
+    Batch, Durability, Outcome, ProducerSequence, RecordedCommand, RecordedDestination,
+    RecordedMessage, Refusal, Span, TOPIC_QUEUES_MAX, TopicId,
 };
 use crate::derived::Store;
 use crate::place::Place;
@@ -53,6 +55,8 @@ pub(crate) struct Machine {
     pub(super) producers: Producers,
     pub(super) transactions: Transactions,
     pub(super) delayed: Delayed,
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
     pub(super) guards: Guards,
     pub(super) store: Store,
     pub(super) files: Arc<Files>,
@@ -81,6 +85,7 @@ impl Machine {
             outcomes.push(self.one(&context, command)?);
         }
         self.topics.publish();
+        self.outgoing.publish();
         Ok(outcomes)
     }
 
@@ -90,6 +95,8 @@ impl Machine {
             + self.groups.unwritten()
             + self.producers.unwritten()
             + self.delayed.unwritten()
+            + self.outgoing.unwritten()
+            + self.incoming.unwritten()
             + self.transactions.unwritten()
             + self.guards.len() as u64
     }
@@ -158,6 +165,13 @@ impl Machine {
             }
             RecordedCommand::Due { until_ms } => self.due(context, until_ms),
             RecordedCommand::Expire { upto } => self.expire(context, upto)?,
+            RecordedCommand::Forwarded {
+                source,
+                first,
+                queues,
+                messages,
+            } => self.forwarded(context, source, first, queues, &messages),
+            RecordedCommand::ForwardDone { target, upto } => self.forward_done(target, upto),
             RecordedCommand::SetLimits(limits) => {
                 self.limits = limits;
                 Outcome::Applied
@@ -187,19 +201,30 @@ impl Machine {
                 limit: self.limits.topics_max,
             });
         }
+        Ok(self.make_topic(context, name, queues, durability))
+    }
+
+    /// Makes a topic that does not exist, whatever the limits say.
+    pub(super) fn make_topic(
+        &mut self,
+        context: &Context,
+        name: &str,
+        queues: u32,
+        durability: Durability,
+    ) -> TopicId {
         let created = self
             .topics
             .create(name, queues, durability, context.stamp_ms, &self.files);
         let id = created.topic.id;
         let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
         catalog.add_topic(created);
-        Ok(id)
+        id
     }
 
     fn send(
         &mut self,
         context: &Context,
-        message: &RecordedMessage,
+        message: &RecordedMessage<'_>,
         sequence: Option<&ProducerSequence>,
     ) -> Outcome {
         if let Some(sequence) = sequence {
@@ -212,14 +237,17 @@ impl Machine {
                 Admission::Refused(refusal) => return Outcome::Refused(refusal),
             }
         }
-        if let Err(refusal) = self.check_send(context, message) {
-            if let Some(sequence) = sequence {
-                self.producers.refuse(sequence);
+        let topic = match self.check_send(context, message) {
+            Ok(topic) => topic,
+            Err(refusal) => {
+                if let Some(sequence) = sequence {
+                    self.producers.refuse(sequence);
+                }
+                return Outcome::Refused(refusal);
             }
-            return Outcome::Refused(refusal);
-        }
+        };
         let stored = DelayedMessage {
-            topic: message.topic,
+            topic,
             key_hash: message.key_hash,
             tag_hash: message.tag_hash,
             place: context.place(message.span),
@@ -231,15 +259,27 @@ impl Machine {
         }
     }
 
-    fn check_send(&self, context: &Context, message: &RecordedMessage) -> Result<(), Refusal> {
-        if self.topics.get(message.topic).is_none() {
-            return Err(Refusal::UnknownTopic(message.topic));
+    /// Where the message goes, if it may.
+    fn check_send(
+        &self,
+        context: &Context,
+        message: &RecordedMessage<'_>,
+    ) -> Result<TopicId, Refusal> {
+        let topic = match message.destination {
+            RecordedDestination::Here(topic) => topic,
+            RecordedDestination::There { group, topic } => {
+                let topic = topic.to_owned();
+                return Err(Refusal::ElsewhereWithoutTransaction { group, topic });
+            }
+        };
+        if self.topics.get(topic).is_none() {
+            return Err(Refusal::UnknownTopic(topic));
         }
         let limit = self.limits.delayed_messages_max;
         if message.deliver_at_ms > context.stamp_ms && !self.delayed.has_room(1, limit) {
             return Err(Refusal::TooManyDelayed { limit });
         }
-        Ok(())
+        Ok(topic)
     }
 
     /// Makes a message visible, or lets it wait until it is due.

@@ -67,15 +67,25 @@ impl Meta {
                 0 => None,
                 _ => Some(TransactionId(reader.u128()?)),
             },
-            // A floor checkpoint of an older program has none.
-            limits: match reader.left() {
-                0 => Limits::default(),
-                _ => Limits::read(&mut reader)?,
-            },
+            limits: limits(&mut reader)?,
         };
         reader.finish()?;
         Ok(meta)
     }
+}
+
+/// A floor checkpoint of an older program has fewer of them, or none.
+fn limits(reader: &mut Reader<'_>) -> Result<Limits, CodecError> {
+    if reader.left() == 0 {
+        return Ok(Limits::default());
+    }
+    let mut first = reader.clone();
+    let limits = Limits::read_first(&mut first)?;
+    if first.left() == 0 {
+        *reader = first;
+        return Ok(limits);
+    }
+    Limits::read(reader)
 }
 
 fn put_log_id(out: &mut Vec<u8>, log_id: Option<&LogId>) {

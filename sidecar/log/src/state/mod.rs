@@ -11,12 +11,15 @@ mod delayed;
 mod digest;
 mod expiry;
 mod floor;
+mod forwarded;
 mod groups;
 mod guards;
 mod half_messages;
+mod incoming;
 mod limits;
 mod machine;
 mod meta;
+mod outgoing;
 mod overlay;
 mod producers;
 mod record;
@@ -33,12 +36,15 @@ pub use topics::Topic;
 pub use transactions::{AuditAction, AuditEntry};
 
 pub(crate) use checkpoint::Checkpoint;
+pub(crate) use outgoing::OutgoingMessage;
 pub(crate) use shared::{Shared, TransactionRecord};
 pub(crate) use transactions::StoredMessage;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use tokio::sync::watch;
 
 use crate::apply::{Applied, Apply, Expiry, Import};
 use crate::codec::CodecError;
@@ -125,17 +131,19 @@ impl State {
     /// The same with other limits, as long as no entry has set any.
     pub(crate) fn beginning_with(directory: &Path, begin_with: Limits) -> Result<Self, StateError> {
         let catalog = Arc::default();
-        let opened = match Machine::open(directory, &begin_with, &catalog) {
+        let more_outgoing = watch::Sender::default();
+        let open = || Machine::open(directory, &begin_with, &catalog, &more_outgoing);
+        let opened = match open() {
             Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "derived state is made again from the log");
                 set_aside(directory)?;
-                Machine::open(directory, &begin_with, &catalog)
+                open()
             }
             opened => opened,
         };
         let (machine, meta) = opened?;
         Ok(Self {
-            shared: Arc::new(Shared::new(machine, catalog)),
+            shared: Arc::new(Shared::new(machine, catalog, more_outgoing)),
             directory: directory.to_owned(),
             begin_with,
             applied: meta.applied,
@@ -162,8 +170,12 @@ impl State {
 
     /// Goes on with what is on disk now.
     fn open_again(&mut self) -> Result<(), StateError> {
-        let (fresh, meta) =
-            Machine::open(&self.directory, &self.begin_with, self.shared.catalog())?;
+        let (fresh, meta) = Machine::open(
+            &self.directory,
+            &self.begin_with,
+            self.shared.catalog(),
+            self.shared.more_outgoing(),
+        )?;
         let old = std::mem::replace(&mut *self.machine(), fresh);
         drop(old);
         self.applied = meta.applied;

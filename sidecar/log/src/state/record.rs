@@ -10,12 +10,13 @@ use roaring::RoaringTreemap;
 
 use super::delayed::{DelayedMessage, DueKey};
 use super::groups::{ConsumerGroup, GroupQueue};
+use super::outgoing::{OutgoingKey, OutgoingMessage};
 use super::producers::Producer;
 use super::topics::{ChangingDurability, Topic, TopicRecord};
 use super::transactions::{AuditAction, AuditEntry, Pending, Resolved, StoredMessage};
 use crate::codec::{CodecError, Reader, put_bytes, put_number, put_u32, put_u64, put_u128};
 use crate::command::{
-    ConsumerGroupId, TopicId, TransactionId, decode_durability, decode_group_config,
+    ConsumerGroupId, Destination, TopicId, TransactionId, decode_durability, decode_group_config,
     decode_verdict, encode_group_config, encode_verdict,
 };
 use crate::derived::{DerivedError, Table};
@@ -193,6 +194,45 @@ pub(super) fn read_delayed(key: &[u8], bytes: &[u8]) -> Read<(DueKey, DelayedMes
     Ok((key, message))
 }
 
+pub(super) fn outgoing_key(key: OutgoingKey) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let (target, number) = bytes.split_at_mut(4);
+    target.copy_from_slice(&key.target.to_be_bytes());
+    number.copy_from_slice(&key.number.to_be_bytes());
+    bytes
+}
+
+pub(super) fn write_outgoing(message: &OutgoingMessage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(48 + message.topic.len());
+    put_bytes(&mut out, message.topic.as_bytes());
+    put_u64(&mut out, message.key_hash);
+    put_u32(&mut out, message.tag_hash);
+    put_number(&mut out, message.deliver_at_ms);
+    put_place(&mut out, message.place);
+    put_number(&mut out, u64::from(message.length));
+    out
+}
+
+pub(super) fn read_outgoing(key: &[u8], bytes: &[u8]) -> Read<(OutgoingKey, OutgoingMessage)> {
+    let key = whole(Table::Outgoing, key, |reader| {
+        Ok(OutgoingKey {
+            target: reader.u32()?.swap_bytes(),
+            number: reader.u64()?.swap_bytes(),
+        })
+    })?;
+    let message = whole(Table::Outgoing, bytes, |reader| {
+        Ok(OutgoingMessage {
+            topic: reader.text("topic")?.into(),
+            key_hash: reader.u64()?,
+            tag_hash: reader.u32()?,
+            deliver_at_ms: reader.number("deliver_at_ms")?,
+            place: place(reader)?,
+            length: reader.number_u32("length")?,
+        })
+    })?;
+    Ok((key, message))
+}
+
 fn put_place(out: &mut Vec<u8>, place: Place) {
     put_u64(out, place.index);
     put_u32(out, place.offset);
@@ -279,15 +319,32 @@ pub(super) fn write_pending(id: TransactionId, pending: &Pending) -> Vec<u8> {
     put_audit(&mut out, &pending.audit);
     put_number(&mut out, pending.messages.len() as u64);
     for message in &pending.messages {
-        put_number(&mut out, u64::from(message.topic.0));
-        put_u64(&mut out, message.key_hash);
-        put_u32(&mut out, message.tag_hash);
-        put_number(&mut out, message.deliver_at_ms);
-        out.push(u8::from(message.from_fence));
-        put_place(&mut out, message.place);
-        put_number(&mut out, u64::from(message.length));
+        put_stored_message(&mut out, message);
     }
     out
+}
+
+/// The body comes from the fence.
+const FROM_FENCE: u8 = 1;
+/// The number is that of another data group, and the name of the topic follows.
+const THERE: u8 = 2;
+
+fn put_stored_message(out: &mut Vec<u8>, message: &StoredMessage) {
+    let (number, name) = match &message.destination {
+        Destination::Here(topic) => (topic.0, None),
+        Destination::There { group, topic } => (*group, Some(topic)),
+    };
+    put_number(out, u64::from(number));
+    put_u64(out, message.key_hash);
+    put_u32(out, message.tag_hash);
+    put_number(out, message.deliver_at_ms);
+    let from_fence = if message.from_fence { FROM_FENCE } else { 0 };
+    out.push(from_fence | if name.is_some() { THERE } else { 0 });
+    put_place(out, message.place);
+    put_number(out, u64::from(message.length));
+    if let Some(name) = name {
+        put_bytes(out, name.as_bytes());
+    }
 }
 
 pub(super) fn read_pending(key: &[u8], bytes: &[u8]) -> Read<(TransactionId, Pending)> {
@@ -316,23 +373,35 @@ pub(super) fn read_pending(key: &[u8], bytes: &[u8]) -> Read<(TransactionId, Pen
 }
 
 fn stored_message(reader: &mut Reader<'_>) -> Result<StoredMessage, CodecError> {
+    let number = reader.number_u32("topic")?;
+    let key_hash = reader.u64()?;
+    let tag_hash = reader.u32()?;
+    let deliver_at_ms = reader.number("deliver_at_ms")?;
+    let flags = reader.u8()?;
+    if flags & !(FROM_FENCE | THERE) != 0 {
+        return Err(CodecError::Unknown {
+            field: "message flags",
+            value: u64::from(flags),
+        });
+    }
+    let place = place(reader)?;
+    let length = reader.number_u32("length")?;
+    let destination = if flags & THERE == 0 {
+        Destination::Here(TopicId(number))
+    } else {
+        Destination::There {
+            group: number,
+            topic: reader.text("topic")?.into(),
+        }
+    };
     Ok(StoredMessage {
-        topic: TopicId(reader.number_u32("topic")?),
-        key_hash: reader.u64()?,
-        tag_hash: reader.u32()?,
-        deliver_at_ms: reader.number("deliver_at_ms")?,
-        from_fence: match reader.u8()? {
-            0 => false,
-            1 => true,
-            value => {
-                return Err(CodecError::Unknown {
-                    field: "from_fence",
-                    value: u64::from(value),
-                });
-            }
-        },
-        place: place(reader)?,
-        length: reader.number_u32("length")?,
+        destination,
+        key_hash,
+        tag_hash,
+        deliver_at_ms,
+        from_fence: flags & FROM_FENCE != 0,
+        place,
+        length,
     })
 }
 

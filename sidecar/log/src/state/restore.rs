@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use super::catalog::Catalog;
 use super::delayed::Delayed;
 use super::groups::Groups;
 use super::guards::Guards;
+use super::incoming::Incoming;
 use super::machine::Machine;
 use super::meta::Meta;
+use super::outgoing::Outgoing;
 use super::producers::Producers;
 use super::record;
 use super::topics::Topics;
@@ -27,6 +31,7 @@ impl Machine {
         directory: &Path,
         begin_with: &Limits,
         catalog: &Arc<RwLock<Catalog>>,
+        more_outgoing: &watch::Sender<u64>,
     ) -> Result<(Self, Meta), StateError> {
         let store = Store::open(&directory.join("store"))?;
         let files = Arc::new(Files::open(&directory.join("index"))?);
@@ -46,6 +51,8 @@ impl Machine {
             producers: Producers::default(),
             transactions: Transactions::default(),
             delayed: Delayed::default(),
+            outgoing: Outgoing::new(more_outgoing.clone()),
+            incoming: Incoming::default(),
             guards: Guards::default(),
             store,
             files,
@@ -55,6 +62,7 @@ impl Machine {
         machine.load_groups()?;
         machine.load_transactions(&meta)?;
         machine.load_delayed(&meta)?;
+        machine.load_outgoing()?;
         machine.load_producers()?;
         machine.publish_catalog();
         Ok((machine, meta))
@@ -97,10 +105,12 @@ impl Machine {
 
     fn load_transactions(&mut self, meta: &Meta) -> Result<(), StateError> {
         let (transactions, delayed) = (&mut self.transactions, &mut self.delayed);
+        let outgoing = &mut self.outgoing;
         self.store.scan(Table::Unresolved, |key, bytes| {
             let (id, mut pending) = record::read_pending(key, bytes)?;
             pending.producer_group = transactions.group_name(&pending.producer_group);
             delayed.reserve(pending.delayed_messages());
+            outgoing.reserve(pending.outgoing_messages());
             transactions.restore(id, pending);
             Ok(())
         })?;
@@ -116,6 +126,29 @@ impl Machine {
             Ok(())
         })?;
         delayed.restore_sequence(meta.next_delayed_sequence);
+        Ok(())
+    }
+
+    fn load_outgoing(&mut self) -> Result<(), StateError> {
+        let (outgoing, incoming) = (&mut self.outgoing, &mut self.incoming);
+        self.store.scan(Table::Outgoing, |key, bytes| {
+            let (key, message) = record::read_outgoing(key, bytes)?;
+            outgoing.restore(key, message);
+            Ok(())
+        })?;
+        self.store.scan(Table::Target, |key, bytes| {
+            let target = u32::from_be_bytes(fixed(Table::Target, key)?);
+            let last_number = u64::from_be_bytes(fixed(Table::Target, bytes)?);
+            outgoing.restore_target(target, last_number);
+            Ok(())
+        })?;
+        outgoing.restored();
+        self.store.scan(Table::Source, |key, bytes| {
+            let source = u32::from_be_bytes(fixed(Table::Source, key)?);
+            let last_number = u64::from_be_bytes(fixed(Table::Source, bytes)?);
+            incoming.restore(source, last_number);
+            Ok(())
+        })?;
         Ok(())
     }
 

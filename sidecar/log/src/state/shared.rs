@@ -10,6 +10,7 @@ use super::StateError;
 use super::catalog::Catalog;
 use super::groups::{ConsumerGroup, GroupQueue};
 use super::machine::Machine;
+use super::outgoing::OutgoingMessage;
 use super::topics::{Topic, TopicQueues};
 use super::transactions::{AuditEntry, Pending, StoredMessage};
 use crate::command::{ConsumerGroupId, TopicId, TransactionId};
@@ -52,6 +53,7 @@ pub(crate) struct Counts {
     pub(crate) unresolved: u64,
     pub(crate) parked: u64,
     pub(crate) delayed: u64,
+    pub(crate) outgoing: u64,
 }
 
 /// The state, for readers. Queues and names have locks of their own, so that consuming
@@ -59,14 +61,25 @@ pub(crate) struct Counts {
 pub(crate) struct Shared {
     machine: RwLock<Machine>,
     catalog: Arc<RwLock<Catalog>>,
+    /// Outlives the state machine, which may be replaced.
+    more_outgoing: watch::Sender<u64>,
 }
 
 impl Shared {
-    pub(super) fn new(machine: Machine, catalog: Arc<RwLock<Catalog>>) -> Self {
+    pub(super) fn new(
+        machine: Machine,
+        catalog: Arc<RwLock<Catalog>>,
+        more_outgoing: watch::Sender<u64>,
+    ) -> Self {
         Self {
             machine: RwLock::new(machine),
             catalog,
+            more_outgoing,
         }
+    }
+
+    pub(super) fn more_outgoing(&self) -> &watch::Sender<u64> {
+        &self.more_outgoing
     }
 
     pub(super) fn machine(&self) -> &RwLock<Machine> {
@@ -208,6 +221,30 @@ impl Shared {
         })
     }
 
+    /// For which data groups messages wait.
+    pub(crate) fn outgoing_targets(&self) -> Vec<u32> {
+        self.read(|machine| machine.outgoing.targets())
+    }
+
+    /// At most `max` messages that wait for a data group, after a number, with their numbers.
+    pub(crate) fn outgoing(
+        &self,
+        target: u32,
+        after: u64,
+        max: usize,
+    ) -> Vec<(u64, OutgoingMessage)> {
+        self.read(|machine| {
+            let waiting = machine.outgoing.after(target, after).take(max);
+            waiting
+                .map(|(number, message)| (number, message.clone()))
+                .collect()
+        })
+    }
+
+    pub(crate) fn watch_outgoing(&self) -> watch::Receiver<u64> {
+        self.more_outgoing.subscribe()
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.read(|machine| Counts {
             stamp_ms: machine.stamp_ms,
@@ -217,6 +254,7 @@ impl Shared {
             unresolved: machine.transactions.pending_count(),
             parked: machine.transactions.parked_count(),
             delayed: machine.delayed.len() as u64,
+            outgoing: machine.outgoing.len() as u64,
         })
     }
 

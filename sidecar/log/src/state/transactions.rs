@@ -7,7 +7,7 @@ use std::sync::Arc;
 use outrigger_core::half_message::{HalfMessage, State, Verdict};
 
 use super::overlay::Overlay;
-use crate::command::{TopicId, TransactionId};
+use crate::command::{Destination, TransactionId};
 use crate::place::Place;
 
 /// Names of producer groups kept for sharing before unused ones are let go.
@@ -47,9 +47,9 @@ pub struct AuditEntry {
 }
 
 /// A message of a transaction, as Prepare stored it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredMessage {
-    pub(crate) topic: TopicId,
+    pub(crate) destination: Destination,
     pub(crate) key_hash: u64,
     pub(crate) tag_hash: u32,
     pub(crate) deliver_at_ms: u64,
@@ -72,8 +72,20 @@ pub(crate) struct Pending {
 impl Pending {
     /// Messages that may have to wait after the commit.
     pub(crate) fn delayed_messages(&self) -> u64 {
-        let delayed = self.messages.iter().filter(|one| one.deliver_at_ms != 0);
-        delayed.count() as u64
+        let here = self
+            .messages
+            .iter()
+            .filter(|one| !one.destination.is_there());
+        here.filter(|one| one.deliver_at_ms != 0).count() as u64
+    }
+
+    /// Messages that have to wait for another data group after the commit.
+    pub(crate) fn outgoing_messages(&self) -> u64 {
+        let there = self
+            .messages
+            .iter()
+            .filter(|one| one.destination.is_there());
+        there.count() as u64
     }
 }
 

@@ -87,7 +87,7 @@ impl Subject {
 fn send() -> Command {
     Command::Send {
         message: NewMessage {
-            topic: TopicId(0),
+            destination: TopicId(0).into(),
             key_hash: 0,
             tag_hash: 0,
             deliver_at_ms: 0,

@@ -256,7 +256,7 @@ pub(crate) async fn topic(log: &Log) -> TopicId {
 
 pub(crate) fn send(topic: TopicId, text: &str) -> Command {
     let message = NewMessage {
-        topic,
+        destination: topic.into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,

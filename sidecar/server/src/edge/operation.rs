@@ -157,7 +157,7 @@ impl Operations {
         let inspected = message::inspect(encoded, &self.limits, clock::now_ms())?;
         let topic = known.find(inspected.topic(), &self.topics)?;
         let message = NewMessage {
-            topic: topic.id,
+            destination: topic.id.into(),
             key_hash: inspected.key_hash,
             tag_hash: inspected.tag_hash,
             deliver_at_ms: inspected.deliver_at_ms,

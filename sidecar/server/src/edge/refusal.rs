@@ -81,7 +81,8 @@ impl From<Refusal> for Failure {
                 .with("limit", current),
             Refusal::TooManyProducers { limit }
             | Refusal::TooManyUnresolved { limit }
-            | Refusal::TooManyDelayed { limit } => failure.with("limit", limit),
+            | Refusal::TooManyDelayed { limit }
+            | Refusal::TooManyOutgoing { limit } => failure.with("limit", limit),
             Refusal::TooManyTopics { limit } | Refusal::TooManyGroups { limit } => {
                 failure.with("limit", limit)
             }
@@ -89,7 +90,12 @@ impl From<Refusal> for Failure {
                 .with("field", "queues")
                 .with("value", queues)
                 .with("limit", limit),
+            Refusal::ElsewhereWithoutTransaction { group, topic } => {
+                failure.with("topic", topic).with("data_group", group)
+            }
             Refusal::UnknownTopic(_)
+            | Refusal::ForwardGap { .. }
+            | Refusal::NeverOutgoing { .. }
             | Refusal::UnknownQueue { .. }
             | Refusal::UnknownGroup(_)
             | Refusal::UnknownOffset { .. }
@@ -129,6 +135,12 @@ fn kind(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::TooManyProducers { .. } => (Code::ResourceExhausted, "TOO_MANY_PRODUCERS"),
         Refusal::TooManyUnresolved { .. } => (Code::ResourceExhausted, "TOO_MANY_UNRESOLVED"),
         Refusal::TooManyDelayed { .. } => (Code::ResourceExhausted, "TOO_MANY_DELAYED"),
+        Refusal::TooManyOutgoing { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTGOING"),
+        Refusal::ElsewhereWithoutTransaction { .. } => {
+            (Code::FailedPrecondition, "TOPIC_ELSEWHERE")
+        }
+        Refusal::ForwardGap { .. } => (Code::FailedPrecondition, "FORWARD_GAP"),
+        Refusal::NeverOutgoing { .. } => (Code::FailedPrecondition, "NEVER_OUTGOING"),
         Refusal::TooManyTopics { .. } => (Code::ResourceExhausted, "TOO_MANY_TOPICS"),
         Refusal::TooManyGroups { .. } => (Code::ResourceExhausted, "TOO_MANY_CONSUMER_GROUPS"),
     }

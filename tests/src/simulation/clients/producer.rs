@@ -81,7 +81,7 @@ impl Producer {
                 ProducerSequence::dense(u128::from(self.number), self.epoch, sequence)
             });
             let message = NewMessage {
-                topic: topic.id,
+                destination: topic.id.into(),
                 key_hash: key,
                 tag_hash: 0,
                 deliver_at_ms,

@@ -78,7 +78,7 @@ impl Transactor {
                 false => bytes,
             };
             messages.push(NewMessage {
-                topic: topic.id,
+                destination: topic.id.into(),
                 key_hash: scene.pick(0..=3),
                 tag_hash: 0,
                 deliver_at_ms: 0,

@@ -83,7 +83,7 @@ pub(super) fn options() -> NodeOptions {
 
 pub(super) fn send(number: u32) -> Command {
     let message = NewMessage {
-        topic: TopicId(1),
+        destination: TopicId(1).into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,
@@ -274,7 +274,7 @@ async fn limits_refuse_without_losing_what_was_taken() {
     let (node, seen) = start(directory.path()).await;
     let large = |bytes: usize| Command::Send {
         message: NewMessage {
-            topic: TopicId(1),
+            destination: TopicId(1).into(),
             key_hash: 0,
             tag_hash: 0,
             deliver_at_ms: 0,

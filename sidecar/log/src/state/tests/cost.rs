@@ -14,7 +14,7 @@ const BATCHES: u64 = 400;
 
 fn message(key_hash: u64) -> NewMessage {
     NewMessage {
-        topic: TopicId(0),
+        destination: TopicId(0).into(),
         key_hash,
         tag_hash: 7,
         deliver_at_ms: 0,

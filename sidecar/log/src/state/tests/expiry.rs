@@ -24,7 +24,7 @@ fn group(name: &str) -> Command {
 
 fn send(key_hash: u64) -> Command {
     let message = NewMessage {
-        topic: TopicId(0),
+        destination: TopicId(0).into(),
         key_hash,
         tag_hash: 0,
         deliver_at_ms: 0,

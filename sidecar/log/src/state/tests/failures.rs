@@ -15,7 +15,7 @@ use crate::command::{Command, NewMessage, ProducerSequence, TopicId, Transaction
 /// Something of everything that a checkpoint writes.
 fn commands(number: u64) -> Vec<Command> {
     let message = |topic, deliver_at_ms| NewMessage {
-        topic: TopicId(topic),
+        destination: TopicId(topic).into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms,

@@ -17,6 +17,7 @@ use super::{Limits, State};
 use crate::apply::{Applied, Apply, Checkpoint as _};
 use crate::command::{Batch, Command, Outcome, TopicId};
 use crate::floor::{FloorFile, Floors};
+use crate::place::Place;
 use crate::queue_index::IndexEntry;
 use crate::raft::LogId;
 
@@ -32,9 +33,13 @@ impl Entries {
     }
 
     pub(super) fn bytes(&self, entry: &IndexEntry) -> Bytes {
-        let start = entry.place.offset as usize;
-        let body = &self.bodies[entry.place.index as usize];
-        body.slice(start..start + entry.length as usize)
+        self.at(entry.place, entry.length)
+    }
+
+    pub(super) fn at(&self, place: Place, length: u32) -> Bytes {
+        let start = place.offset as usize;
+        let body = &self.bodies[place.index as usize];
+        body.slice(start..start + length as usize)
     }
 }
 

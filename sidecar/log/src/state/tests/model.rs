@@ -9,8 +9,8 @@ use outrigger_core::lease::Event;
 
 use super::super::Limits;
 use crate::command::{
-    Command, ConsumerGroupId, NewMessage, Outcome, ProducerSequence, Refusal, TopicId,
-    TransactionId,
+    Command, ConsumerGroupId, Destination, ForwardedMessage, NewMessage, Outcome, ProducerSequence,
+    Refusal, TopicId, TransactionId,
 };
 
 struct Transaction {
@@ -30,6 +30,12 @@ pub(super) struct Model {
     transactions: BTreeMap<TransactionId, Transaction>,
     producers: BTreeMap<u128, (u32, u64)>,
     refused: Vec<ProducerSequence>,
+    /// By data group: messages with their numbers.
+    pub(super) outgoing: BTreeMap<u32, Vec<(u64, NewMessage)>>,
+    /// By data group: the last number of those that were sent there.
+    last_outgoing: BTreeMap<u32, u64>,
+    /// By data group: the last number of those that came from there.
+    last_incoming: BTreeMap<u32, u64>,
     guards: BTreeMap<(String, Bytes), Record>,
     /// Acknowledged, or gone to the dead letters.
     done: BTreeSet<(ConsumerGroupId, TopicId, u32, u64)>,
@@ -51,6 +57,9 @@ impl Model {
             transactions: BTreeMap::new(),
             producers: BTreeMap::new(),
             refused: Vec::new(),
+            outgoing: BTreeMap::new(),
+            last_outgoing: BTreeMap::new(),
+            last_incoming: BTreeMap::new(),
             guards: BTreeMap::new(),
             done: BTreeSet::new(),
             dead_letters: BTreeMap::new(),
@@ -70,6 +79,9 @@ impl Model {
                 Command::Prepare { messages, .. } => {
                     messages.iter().for_each(|one| note(&one.stored));
                 }
+                Command::Forwarded { messages, .. } => {
+                    messages.iter().for_each(|one| note(&one.stored));
+                }
                 Command::Resolve { replacements, .. } | Command::Decide { replacements, .. } => {
                     replacements.iter().for_each(|(_, one)| note(one));
                 }
@@ -84,7 +96,8 @@ impl Model {
         let unresolved = unresolved.filter(|one| one.verdict.is_none());
         let unresolved = unresolved.flat_map(|one| &one.messages);
         let delayed = self.delayed.iter().map(|(_, message)| message);
-        let needed = unresolved.chain(delayed);
+        let outgoing = self.outgoing.values().flatten().map(|(_, message)| message);
+        let needed = unresolved.chain(delayed).chain(outgoing);
         needed.map(|one| self.bodies[&one.stored]).min()
     }
 
@@ -152,6 +165,13 @@ impl Model {
             }
             Command::DeadLetter { .. } | Command::Progress { .. } => outcome.clone(),
             Command::Expire { .. } => Outcome::Applied,
+            Command::Forwarded {
+                source,
+                first,
+                messages,
+                ..
+            } => self.forwarded(now_ms, *source, *first, messages),
+            Command::ForwardDone { target, upto } => self.forward_done(*target, *upto),
             Command::SetLimits(limits) => {
                 self.limits = limits.clone();
                 Outcome::Applied
@@ -262,9 +282,19 @@ impl Model {
             Some(Ok(false)) => return Outcome::Duplicate,
             Some(Err(refusal)) => return Outcome::Refused(refusal),
         }
-        if message.topic.0 as usize >= self.topics.len() {
+        let topic = match &message.destination {
+            Destination::Here(topic) => *topic,
+            Destination::There { group, topic } => {
+                self.refused.extend(sequence);
+                return Outcome::Refused(Refusal::ElsewhereWithoutTransaction {
+                    group: *group,
+                    topic: topic.to_string(),
+                });
+            }
+        };
+        if topic.0 as usize >= self.topics.len() {
             self.refused.extend(sequence);
-            return Outcome::Refused(Refusal::UnknownTopic(message.topic));
+            return Outcome::Refused(Refusal::UnknownTopic(topic));
         }
         if message.deliver_at_ms > now_ms && !self.room_for_delayed(1) {
             self.refused.extend(sequence);
@@ -288,13 +318,72 @@ impl Model {
         (self.delayed.len() + reserved + more) as u64 <= self.limits.delayed_messages_max
     }
 
+    fn room_for_outgoing(&self, more: usize) -> bool {
+        let waiting = self.transactions.values();
+        let waiting = waiting.filter(|one| one.verdict.is_none());
+        let reserved: usize = waiting.map(|one| outgoing(&one.messages)).sum();
+        let outgoing = self.outgoing.values().map(Vec::len).sum::<usize>();
+        (outgoing + reserved + more) as u64 <= self.limits.outgoing_messages_max
+    }
+
     fn deliver(&mut self, now_ms: u64, message: NewMessage) {
-        if message.deliver_at_ms > now_ms {
+        if let Destination::There { group, .. } = message.destination {
+            let number = self.last_outgoing.entry(group).or_default();
+            *number += 1;
+            let outgoing = self.outgoing.entry(group).or_default();
+            outgoing.push((*number, message));
+        } else if message.deliver_at_ms > now_ms {
             self.delayed.push((message.deliver_at_ms, message));
         } else {
-            let visible = self.visible.entry(message.topic.0).or_default();
-            visible.push(message.stored);
+            self.show(message);
         }
+    }
+
+    fn show(&mut self, message: NewMessage) {
+        let visible = self.visible.entry(here(&message).0).or_default();
+        visible.push(message.stored);
+    }
+
+    fn forwarded(
+        &mut self,
+        now_ms: u64,
+        source: u32,
+        first: u64,
+        messages: &[ForwardedMessage],
+    ) -> Outcome {
+        let last = self.last_incoming.get(&source).copied().unwrap_or(0);
+        if first > last + 1 {
+            return Outcome::Refused(Refusal::ForwardGap {
+                source_group: source,
+                expected: last + 1,
+                got: first,
+            });
+        }
+        for message in messages.iter().skip((last + 1 - first) as usize) {
+            let destination = Destination::Here(self.topic(&message.topic));
+            *self.last_incoming.entry(source).or_default() += 1;
+            let message = NewMessage {
+                destination,
+                key_hash: message.key_hash,
+                tag_hash: message.tag_hash,
+                deliver_at_ms: message.deliver_at_ms,
+                from_fence: false,
+                stored: message.stored.clone(),
+            };
+            self.deliver(now_ms, message);
+        }
+        let upto = self.last_incoming.get(&source).copied().unwrap_or(0);
+        Outcome::Forwarded { upto }
+    }
+
+    fn forward_done(&mut self, target: u32, upto: u64) -> Outcome {
+        let last = self.last_outgoing.get(&target).copied().unwrap_or(0);
+        if upto > last {
+            return Outcome::Refused(Refusal::NeverOutgoing { target, upto, last });
+        }
+        let outgoing = self.outgoing.entry(target).or_default();
+        outgoing.retain(|(number, _)| *number > upto);
+        Outcome::Applied
     }
 
     fn due(&mut self, until_ms: u64) {
@@ -307,8 +396,7 @@ impl Model {
             .delayed
             .split_off(waiting.unwrap_or(self.delayed.len()));
         for (_, message) in std::mem::replace(&mut self.delayed, later) {
-            let visible = self.visible.entry(message.topic.0).or_default();
-            visible.push(message.stored);
+            self.show(message);
         }
     }
 
@@ -328,9 +416,13 @@ impl Model {
             return Outcome::Refused(Refusal::TransactionEmpty(id));
         }
         let topics = self.topics.len();
-        let unknown = |message: &&NewMessage| message.topic.0 as usize >= topics;
-        if let Some(message) = messages.iter().find(unknown) {
-            return Outcome::Refused(Refusal::UnknownTopic(message.topic));
+        for message in messages {
+            match message.destination {
+                Destination::Here(topic) if topic.0 as usize >= topics => {
+                    return Outcome::Refused(Refusal::UnknownTopic(topic));
+                }
+                Destination::Here(_) | Destination::There { .. } => {}
+            }
         }
         let limit = self.limits.unresolved_transactions_max;
         if self.unresolved() as u64 >= limit {
@@ -339,6 +431,11 @@ impl Model {
         if delayed(messages) > 0 && !self.room_for_delayed(delayed(messages)) {
             return Outcome::Refused(Refusal::TooManyDelayed {
                 limit: self.limits.delayed_messages_max,
+            });
+        }
+        if outgoing(messages) > 0 && !self.room_for_outgoing(outgoing(messages)) {
+            return Outcome::Refused(Refusal::TooManyOutgoing {
+                limit: self.limits.outgoing_messages_max,
             });
         }
         let transaction = Transaction {
@@ -433,6 +530,18 @@ impl Model {
 }
 
 fn delayed(messages: &[NewMessage]) -> usize {
-    let delayed = messages.iter().filter(|one| one.deliver_at_ms != 0);
-    delayed.count()
+    let here = messages.iter().filter(|one| !one.destination.is_there());
+    here.filter(|one| one.deliver_at_ms != 0).count()
+}
+
+fn outgoing(messages: &[NewMessage]) -> usize {
+    let there = messages.iter().filter(|one| one.destination.is_there());
+    there.count()
+}
+
+fn here(message: &NewMessage) -> TopicId {
+    match message.destination {
+        Destination::Here(topic) => topic,
+        Destination::There { .. } => panic!("elsewhere: {message:?}"),
+    }
 }

@@ -16,7 +16,7 @@ const ENTRIES: u64 = 120;
 
 fn message(number: u64, deliver_at_ms: u64) -> NewMessage {
     NewMessage {
-        topic: TopicId(0),
+        destination: TopicId(0).into(),
         key_hash: number,
         tag_hash: 0,
         deliver_at_ms,

@@ -17,7 +17,7 @@ use crate::queue_index::IndexError;
 
 fn message(key_hash: u64, deliver_at_ms: u64, stored: &str) -> NewMessage {
     NewMessage {
-        topic: TopicId(0),
+        destination: TopicId(0).into(),
         key_hash,
         tag_hash: 0,
         deliver_at_ms,
@@ -334,7 +334,7 @@ fn what_was_refused_is_not_a_duplicate_when_it_is_repeated() {
         sequence: Some(numbered(sequence)),
     };
     let nowhere = NewMessage {
-        topic: TopicId(1),
+        destination: TopicId(1).into(),
         ..message(0, 0, "nowhere")
     };
     subject.one(2, numbered(1, message(0, 0, "stored")));
@@ -410,9 +410,9 @@ fn damaged_derived_state_is_made_again_and_newer_state_is_refused() {
     assert!(matches!(
         refused.err(),
         Some(StateError::Derived(DerivedError::NewerFormat {
-            found: 5,
-            newest: 4
-        }))
+            found,
+            newest,
+        })) if found == newest + 1
     ));
 }
 

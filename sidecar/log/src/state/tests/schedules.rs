@@ -1,6 +1,7 @@
 //! Random schedules of commands, duplicates, contradictions, checkpoints and crashes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_core::guard::{Input, Mode};
@@ -14,14 +15,15 @@ use super::model::Model;
 use super::{Limits, Subject};
 use crate::apply::{Apply as _, Checkpoint as _, Expiry as _};
 use crate::command::{
-    Command, ConsumerGroupConfig, ConsumerGroupId, Durability, NewMessage, Outcome,
-    ProducerSequence, StartFrom, TopicId, TransactionId,
+    Command, ConsumerGroupConfig, ConsumerGroupId, Destination, Durability, ForwardedMessage,
+    NewMessage, Outcome, ProducerSequence, StartFrom, TopicId, TransactionId,
 };
 
 fn limits() -> Limits {
     Limits {
         unresolved_transactions_max: 5,
         delayed_messages_max: 3,
+        outgoing_messages_max: 4,
         resolved_retention_ms: 700,
         ..Limits::default()
     }
@@ -31,11 +33,19 @@ fn limits() -> Limits {
 fn message() -> impl Strategy<Value = NewMessage> {
     let delay = prop_oneof![2 => Just(0), 1 => 1_000..3_000_u64];
     let key = prop_oneof![2 => Just(0), 1 => 1..4_u64];
-    (0..3_u32, key, delay, prop::bool::weighted(0.15)).prop_map(
-        |(topic, key_hash, deliver_at_ms, from_fence)| NewMessage {
-            topic: TopicId(topic),
+    let there = (1..3_u32).prop_map(|group| Destination::There {
+        group,
+        topic: format!("topic-{group}").into(),
+    });
+    let destination = prop_oneof![
+        3 => (0..3_u32).prop_map(|topic| TopicId(topic).into()),
+        1 => there,
+    ];
+    (destination, key, delay, prop::bool::weighted(0.15)).prop_map(
+        |(destination, key_hash, deliver_at_ms, from_fence)| NewMessage {
+            destination,
             key_hash,
-            tag_hash: topic,
+            tag_hash: 7,
             deliver_at_ms,
             from_fence,
             stored: Bytes::new(),
@@ -52,6 +62,28 @@ fn sequence() -> impl Strategy<Value = ProducerSequence> {
             sequence,
             after: sequence.saturating_sub(before),
         }
+    })
+}
+
+fn forwarded() -> impl Strategy<Value = Command> {
+    let message = (
+        0..4_u32,
+        0..4_u64,
+        prop_oneof![2 => Just(0), 1 => 1_000..3_000_u64],
+    );
+    let message = message.prop_map(|(topic, key_hash, deliver_at_ms)| ForwardedMessage {
+        topic: format!("topic-{topic}").into(),
+        key_hash,
+        tag_hash: 7,
+        deliver_at_ms,
+        stored: Bytes::new(),
+    });
+    let all = (1..3_u32, 1..5_u64, vec(message, 0..4));
+    all.prop_map(|(source, first, messages)| Command::Forwarded {
+        source,
+        first,
+        queues: 2,
+        messages,
     })
 }
 
@@ -152,6 +184,8 @@ fn command() -> impl Strategy<Value = Command> {
             input,
         }),
         1 => (0..4_000_u64).prop_map(|until_ms| Command::Due { until_ms }),
+        2 => forwarded(),
+        2 => (1..3_u32, 0..5_u64).prop_map(|(target, upto)| Command::ForwardDone { target, upto }),
         2 => (0..40_u64).prop_map(|upto| Command::Expire { upto }),
     ]
 }
@@ -214,6 +248,9 @@ fn number(commands: &mut [Command], next: &mut u32) {
         match command {
             Command::Send { message, .. } => message.stored = stored(),
             Command::Prepare { messages, .. } => {
+                messages.iter_mut().for_each(|one| one.stored = stored());
+            }
+            Command::Forwarded { messages, .. } => {
                 messages.iter_mut().for_each(|one| one.stored = stored());
             }
             Command::Resolve { replacements, .. } | Command::Decide { replacements, .. } => {
@@ -311,6 +348,35 @@ fn first_offsets(subject: &Subject) -> BTreeMap<(TopicId, u32), u64> {
         .collect()
 }
 
+/// What waits for another data group does so with its number, its bytes and its destination.
+fn check_outgoing(subject: &Subject, model: &Model) {
+    let shared = subject.state.shared();
+    let waiting = model
+        .outgoing
+        .iter()
+        .filter(|(_, waiting)| !waiting.is_empty());
+    let targets: Vec<_> = waiting.map(|(target, _)| *target).collect();
+    assert_eq!(shared.outgoing_targets(), targets);
+    for (target, expected) in &model.outgoing {
+        let outgoing = shared.outgoing(*target, 0, usize::MAX);
+        assert_eq!(outgoing.len(), expected.len(), "for {target}");
+        for ((number, message), (expected_number, expected)) in outgoing.iter().zip(expected) {
+            assert_eq!(number, expected_number, "for {target}");
+            let topic = Arc::clone(&message.topic);
+            let destination = Destination::There {
+                group: *target,
+                topic,
+            };
+            assert_eq!(destination, expected.destination);
+            assert_eq!(message.key_hash, expected.key_hash);
+            assert_eq!(message.tag_hash, expected.tag_hash);
+            assert_eq!(message.deliver_at_ms, expected.deliver_at_ms);
+            let bytes = subject.entries.at(message.place, message.length);
+            assert_eq!(bytes, expected.stored);
+        }
+    }
+}
+
 fn run(schedule: Vec<Entry>) {
     let mut subject = Subject::new(limits());
     let mut untouched = Subject::new(limits());
@@ -373,12 +439,14 @@ fn run(schedule: Vec<Entry>) {
         }
     }
     check_visible(&subject, &model);
+    check_outgoing(&subject, &model);
     assert_eq!(subject.digest(), untouched.digest());
     let floor = subject.state.shared().floor();
     for (index, file) in floors.iter().filter(|(index, _)| *index <= floor) {
         let newcomer = subject.newcomer(file);
         assert_eq!(newcomer.digest(), untouched.digest(), "from entry {index}");
         check_visible(&newcomer, &model);
+        check_outgoing(&newcomer, &model);
     }
     let shared = subject.state.shared();
     assert_eq!(shared.counts().unresolved, model.unresolved() as u64);
@@ -418,7 +486,7 @@ fn a_commit_that_is_repeated_delivers_once_even_from_disk() {
         },
     );
     let message = NewMessage {
-        topic: TopicId(0),
+        destination: TopicId(0).into(),
         key_hash: 0,
         tag_hash: 0,
         deliver_at_ms: 0,

@@ -178,7 +178,7 @@ fn message(topic: TopicId, name: &str, tag: &str, group: u64) -> Command {
     };
     Command::Send {
         message: NewMessage {
-            topic,
+            destination: topic.into(),
             key_hash: group,
             tag_hash,
             deliver_at_ms: 0,
