@@ -15,5 +15,6 @@ pub mod limits;
 pub mod name;
 pub mod placement;
 pub mod retry;
+pub mod saga;
 
 mod wire;

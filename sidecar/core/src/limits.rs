@@ -99,5 +99,57 @@ pub const GUARD_FENCING_KEPT_MS: u64 = 2 * LEASE_MS_MAX;
 /// Longest reason that a person gives for a decision by hand.
 pub const REASON_CHARACTERS_MAX: usize = 1_024;
 
+/// Most steps of a saga.
+pub const SAGA_STEPS_COUNT_MAX: usize = 128;
+/// Longest name of a step.
+pub const SAGA_STEP_CHARACTERS_MAX: usize = 64;
+/// Longest id of a saga that an application starts.
+pub const SAGA_ID_CHARACTERS_MAX: usize = 128;
+/// Largest encoded definition.
+pub const SAGA_DEFINITION_BYTES_MAX: usize = 256 * 1024;
+/// Largest input of a saga and largest output of a step, unless its definition says
+/// otherwise.
+pub const SAGA_PAYLOAD_BYTES_DEFAULT: u32 = 1024 * 1024;
+/// The most that a definition may allow for one payload.
+pub const SAGA_PAYLOAD_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// Largest sum of everything that one saga keeps: its input, the outputs of its steps, and
+/// inputs that people edited.
+pub const SAGA_PAYLOADS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Shortest time that one call of a participant may take before it counts as unanswered.
+pub const SAGA_CALL_TIMEOUT_MS_MIN: u64 = 10;
+/// Longest time that one call of a participant may take.
+pub const SAGA_CALL_TIMEOUT_MS_MAX: u64 = 60 * MINUTE_MS;
+/// How long one call of a participant may take unless its definition says otherwise.
+pub const SAGA_CALL_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// First wait before a call is repeated.
+pub const SAGA_RETRY_BASE_MS_DEFAULT: u64 = 200;
+/// Longest wait before a call is repeated, by default.
+pub const SAGA_RETRY_CAP_MS_DEFAULT: u64 = 30_000;
+/// First wait before asking again whether ongoing work has ended.
+pub const SAGA_ONGOING_BASE_MS_DEFAULT: u64 = 1_000;
+/// Longest wait before asking again whether ongoing work has ended, by default.
+pub const SAGA_ONGOING_CAP_MS_DEFAULT: u64 = 60_000;
+/// The longest wait that a definition may ask for.
+pub const SAGA_RETRY_MS_MAX: u64 = DAY_MS;
+/// Calls without an outcome before an action that can still be undone is given up.
+pub const SAGA_ATTEMPTS_COUNT_DEFAULT: u32 = 16;
+/// Answers "ongoing" before an action that can still be undone is given up: about two days
+/// of asking.
+pub const SAGA_ONGOING_COUNT_DEFAULT: u32 = 2_880;
+/// Longest deadline of a saga, and farthest that its start can be put off.
+pub const SAGA_DEADLINE_MS_MAX: u64 = 365 * DAY_MS;
+/// Most places that the result of a saga is delivered to.
+pub const SAGA_DELIVERIES_COUNT_MAX: usize = 4;
+/// Attempts to deliver a result before it is given up.
+pub const SAGA_DELIVERY_ATTEMPTS_COUNT_MAX: u32 = 64;
+/// Longest address of a participant.
+pub const SAGA_ADDRESS_CHARACTERS_MAX: usize = 2_048;
+/// Longest message of a participant about a failure; the rest is cut off.
+pub const SAGA_MESSAGE_CHARACTERS_MAX: usize = 1_024;
+/// Deepest nesting of an input mapping.
+pub const SAGA_MAPPING_DEPTH_MAX: usize = 16;
+/// Deepest nesting of sagas in sagas.
+pub const SAGA_DEPTH_MAX: usize = 4;
+
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;

@@ -61,7 +61,7 @@ pub fn dead_letter_topic(consumer_group: &str) -> String {
     format!("{DEAD_LETTER_PREFIX}{consumer_group}")
 }
 
-fn check(field: &'static str, name: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn check(field: &'static str, name: &str, limit: usize) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::Empty { field });
     }

@@ -11,6 +11,10 @@ pub(crate) fn get_u8(from: &mut impl Buf) -> Result<u8, Short> {
     from.try_get_u8().map_err(|_| Short)
 }
 
+pub(crate) fn get_u16(from: &mut impl Buf) -> Result<u16, Short> {
+    from.try_get_u16_le().map_err(|_| Short)
+}
+
 pub(crate) fn get_u32(from: &mut impl Buf) -> Result<u32, Short> {
     from.try_get_u32_le().map_err(|_| Short)
 }
