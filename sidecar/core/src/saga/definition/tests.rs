@@ -141,7 +141,8 @@ fn refused(change: impl FnOnce(&mut Draft)) -> String {
 
 #[test]
 fn every_fault_names_the_step_and_the_field() {
-    let cases: Vec<(&str, Box<dyn FnOnce(&mut Draft)>)> = vec![
+    type Change = Box<dyn FnOnce(&mut Draft)>;
+    let cases: Vec<(&str, Change)> = vec![
         ("name is empty", Box::new(|d| d.name.clear())),
         (
             "steps: 0 steps, 1 to 128 are allowed",

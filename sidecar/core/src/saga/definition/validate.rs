@@ -373,16 +373,18 @@ fn check_action(
             let Source::Step(referred) = &reference.source else {
                 return;
             };
-            let found = if before.contains(referred.as_str()) {
+            let own_output = *referred == draft.name;
+            if before.contains(referred.as_str()) || (own_output && own == Own::Known) {
                 return;
-            } else if *referred == draft.name && own == Own::Known {
-                return;
-            } else if *referred == draft.name && own == Own::WithDefault {
+            }
+            let found = if own_output && own == Own::WithDefault {
                 if reference.default.is_some() {
                     return;
                 }
-                let step = step();
-                Error::OwnOutput { step, field }
+                Error::OwnOutput {
+                    step: step(),
+                    field,
+                }
             } else {
                 Error::NotBefore {
                     step: step(),
