@@ -115,6 +115,11 @@ impl Cluster {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes such a variable back.
+    pub fn unset_env(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// Ports and a directory for one more node that the others do not know; no process yet.
     ///
     /// # Errors
@@ -366,18 +371,32 @@ impl Cluster {
         Ok(timeout(CALL, status).await??.into_inner())
     }
 
-    /// What one node has applied.
+    /// What one node has applied of a data group.
     ///
     /// # Errors
     ///
     /// When it does not answer.
-    pub async fn digest(&self, id: u64) -> anyhow::Result<DigestResponse> {
-        let digest = async {
-            client(self.edge(id))?
-                .digest(DigestRequest::default())
-                .await
-        };
+    pub async fn digest(&self, id: u64, data_group: u32) -> anyhow::Result<DigestResponse> {
+        let request = DigestRequest { data_group };
+        let digest = async { client(self.edge(id))?.digest(request).await };
         Ok(timeout(CALL, digest).await??.into_inner())
+    }
+
+    /// Who leads which data group, as far as running nodes say so of themselves.
+    pub async fn leads(&self) -> BTreeMap<u32, u64> {
+        let mut leads = BTreeMap::new();
+        for (id, node) in &self.nodes {
+            if node.child.is_none() {
+                continue;
+            }
+            let Ok(status) = self.status(*id).await else {
+                continue;
+            };
+            let led = status.data_groups.iter();
+            let led = led.filter(|group| group.leader == *id);
+            leads.extend(led.map(|group| (group.data_group, *id)));
+        }
+        leads
     }
 
     /// Waits until a node leads, and tells which; it says so itself.
@@ -421,17 +440,27 @@ impl Cluster {
         others.next().context("a node that follows")
     }
 
-    /// Waits until these nodes have applied the same and have the same state.
+    /// Waits until these nodes have applied the same and have the same state, in all data
+    /// groups.
     ///
     /// # Errors
     ///
     /// When they do not come to that.
     pub async fn agree(&self, ids: &[u64]) -> anyhow::Result<()> {
+        let first = ids.first().context("a node")?;
+        let groups = self.status(*first).await?.data_groups.len();
+        for group in 0..u32::try_from(groups)? {
+            self.agree_in(ids, group).await?;
+        }
+        Ok(())
+    }
+
+    async fn agree_in(&self, ids: &[u64], data_group: u32) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut seen = Vec::new();
             for id in ids {
-                seen.push(self.digest(*id).await);
+                seen.push(self.digest(*id, data_group).await);
             }
             let known: Vec<_> = seen.iter().flatten().collect();
             let same = known.windows(2).all(|pair| match pair {
@@ -441,7 +470,10 @@ impl Cluster {
             if same && known.len() == ids.len() {
                 return Ok(());
             }
-            anyhow::ensure!(Instant::now() < deadline, "the replicas differ: {seen:?}");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the replicas of data group {data_group} differ: {seen:?}"
+            );
             sleep(POLL).await;
         }
     }

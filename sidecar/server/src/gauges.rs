@@ -1,9 +1,12 @@
 //! How the log is doing, for `/metrics`.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
-use outrigger_log::{Aftermath, Log, Status, cluster::Leadership};
+use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
+use outrigger_log::{Aftermath, Log, Logs, Status, cluster::Leadership};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the gauges are brought up to date.
@@ -26,7 +29,7 @@ const LOG_BYTES: &str = "outrigger_log_bytes";
 const FLOOR: &str = "outrigger_log_floor_index";
 
 /// Keeps the gauges up to date for as long as it is polled.
-pub(crate) async fn keep(log: Log) {
+pub(crate) async fn keep(logs: Logs) {
     describe_gauge!(
         UNRESOLVED,
         "transactions without a verdict, parked ones included"
@@ -64,51 +67,84 @@ pub(crate) async fn keep(log: Log) {
         "entries that a node is behind the leader; only the leader tells"
     );
     // Of which nodes the lag was told, so that nothing old is told for ever.
-    let mut told = BTreeSet::new();
+    let mut told: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let status = log.status();
-        set(&status);
-        set_cluster(&log, &status, &mut told);
-        count(log.aftermath());
+        for log in logs.iter() {
+            let labels = Labels::of(log);
+            let status = log.status();
+            set(&status, &labels);
+            let told = told.entry(log.data_group()).or_default();
+            set_cluster(log, &status, &labels, told);
+            count(log.aftermath(), &labels);
+        }
+        if let Some(log) = logs.group(0) {
+            set_of_node(&log.status());
+        }
     }
 }
 
-fn count(aftermath: &Aftermath) {
-    counter!(REFUSED_LATER).absolute(aftermath.refused());
-    counter!(LOST_LATER).absolute(aftermath.lost());
-    counter!(SYNCED_LATE).absolute(aftermath.synced_late());
+/// Which data group a figure is of, where there are several.
+struct Labels(Vec<Label>);
+
+impl Labels {
+    fn of(log: &Log) -> Self {
+        let group = log.data_group().to_string();
+        let several = log.placement().groups() > 1;
+        Self(
+            several
+                .then(|| Label::new("data_group", group))
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    fn and_node(&self, id: u64) -> Vec<Label> {
+        let mut labels = self.0.clone();
+        labels.push(Label::new("node", id.to_string()));
+        labels
+    }
 }
 
-fn set(status: &Status) {
-    gauge!(UNRESOLVED).set(status.unresolved as f64);
-    gauge!(PARKED).set(status.parked as f64);
-    gauge!(DELAYED).set(status.delayed as f64);
-    gauge!(APPLIED).set(status.applied_index as f64);
-    gauge!(IN_FLIGHT).set(status.in_flight_bytes as f64);
+fn count(aftermath: &Aftermath, Labels(labels): &Labels) {
+    counter!(REFUSED_LATER, labels.clone()).absolute(aftermath.refused());
+    counter!(LOST_LATER, labels.clone()).absolute(aftermath.lost());
+    counter!(SYNCED_LATE, labels.clone()).absolute(aftermath.synced_late());
+}
+
+fn set(status: &Status, Labels(labels): &Labels) {
+    gauge!(UNRESOLVED, labels.clone()).set(status.unresolved as f64);
+    gauge!(PARKED, labels.clone()).set(status.parked as f64);
+    gauge!(DELAYED, labels.clone()).set(status.delayed as f64);
+    gauge!(APPLIED, labels.clone()).set(status.applied_index as f64);
+    gauge!(IN_FLIGHT, labels.clone()).set(status.in_flight_bytes as f64);
+    gauge!(FLOOR, labels.clone()).set(status.floor_index as f64);
+}
+
+/// What all data groups share.
+fn set_of_node(status: &Status) {
     gauge!(DISK_FULL).set(f64::from(u8::from(status.disk_full)));
     gauge!(DISK_USED).set(status.disk_used_percent as f64);
     gauge!(LOG_BYTES).set(status.log_bytes as f64);
-    gauge!(FLOOR).set(status.floor_index as f64);
 }
 
-fn set_cluster(log: &Log, status: &Status, told: &mut BTreeSet<u64>) {
+fn set_cluster(log: &Log, status: &Status, labels: &Labels, told: &mut BTreeSet<u64>) {
     let leads = matches!(*log.leadership().borrow(), Leadership::Leading { .. });
-    gauge!(LEADS).set(f64::from(u8::from(leads)));
-    gauge!(TERM).set(status.term as f64);
+    gauge!(LEADS, labels.0.clone()).set(f64::from(u8::from(leads)));
+    gauge!(TERM, labels.0.clone()).set(status.term as f64);
     let mut silent = std::mem::take(told);
     for replica in log.replication() {
         if replica.id == status.node_id {
             continue;
         }
         let lag = status.applied_index.saturating_sub(replica.matched_index);
-        gauge!(LAG, "node" => replica.id.to_string()).set(lag as f64);
+        gauge!(LAG, labels.and_node(replica.id)).set(lag as f64);
         silent.remove(&replica.id);
         told.insert(replica.id);
     }
     for id in silent {
-        gauge!(LAG, "node" => id.to_string()).set(f64::NAN);
+        gauge!(LAG, labels.and_node(id)).set(f64::NAN);
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod failover;
+mod groups;
 mod load;
 mod members;
 mod refusing;

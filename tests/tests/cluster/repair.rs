@@ -7,7 +7,7 @@ use outrigger_tests::cluster::Cluster;
 use crate::load::{Load, check, client};
 
 /// Flips a bit in the older half of the log, which was synced long ago.
-fn damage(data: &Path) -> anyhow::Result<()> {
+pub(crate) fn damage(data: &Path) -> anyhow::Result<()> {
     let mut segments: Vec<_> = fs::read_dir(data.join("wal"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))

@@ -85,7 +85,7 @@ pub trait TransactionLog: Send + Sync + 'static {
 /// When the oldest waiting transaction of each producer group was prepared.
 pub type Oldest = BTreeMap<Arc<str>, u64>;
 
-fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
+pub(super) fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
     looked
         .inspect_err(|error| tracing::error!(%error, "the log could not be looked through"))
         .ok()

@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use outrigger_core::limits::DATA_GROUPS_COUNT_MAX;
 use outrigger_log::{
     Log,
     cluster::{Leadership, Member, Members, MembershipError},
 };
-use outrigger_proto::cluster::NodeState;
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tonic::Code;
@@ -116,18 +116,23 @@ impl From<ChangeError> for Failure {
     }
 }
 
-/// Changes the members; only the leader can. One change at a time.
+/// Changes the members of one data group; only its leader can. One change at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Changes {
     links: Links,
-    one: Arc<Mutex<()>>,
+    /// One for each data group.
+    ones: Arc<Vec<Mutex<()>>>,
 }
 
 impl Changes {
     pub(crate) fn new(links: Links) -> Self {
         Self {
             links,
-            one: Arc::default(),
+            ones: Arc::new(
+                (0..DATA_GROUPS_COUNT_MAX)
+                    .map(|_| Mutex::default())
+                    .collect(),
+            ),
         }
     }
 
@@ -135,9 +140,15 @@ impl Changes {
         self.links.presence()
     }
 
-    /// The log, when this node leads and a majority says so.
-    pub(crate) async fn led(&self) -> Result<Log, ChangeError> {
-        let log = self.presence().log();
+    fn one(&self, group: u32) -> Result<MutexGuard<'_, ()>, ChangeError> {
+        let one = self.ones.get(group as usize);
+        let one = one.ok_or(ChangeError::NotLeader { leader: None })?;
+        one.try_lock().map_err(|_| ChangeError::Busy)
+    }
+
+    /// The log of a data group, when this node leads it and a majority says so.
+    pub(crate) async fn led(&self, group: u32) -> Result<Log, ChangeError> {
+        let log = self.presence().log(group);
         let log = log.ok_or(ChangeError::NotLeader { leader: None })?;
         let until = Instant::now() + Duration::from_millis(CONFIRM_MS_MAX);
         loop {
@@ -167,9 +178,9 @@ impl Changes {
     }
 
     /// Takes a node in that waits for it: first it learns, then it votes.
-    pub(crate) async fn add(&self, id: u64, address: &str) -> Result<(), ChangeError> {
-        let _one = self.one.try_lock().map_err(|_| ChangeError::Busy)?;
-        let log = self.led().await?;
+    pub(crate) async fn add(&self, group: u32, id: u64, address: &str) -> Result<(), ChangeError> {
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
         if log.members().voters.contains_key(&id) {
             return Err(ChangeError::Member { id });
         }
@@ -182,12 +193,13 @@ impl Changes {
     /// Takes a node in and another one out, in one change of the voters.
     pub(crate) async fn replace(
         &self,
+        group: u32,
         id: u64,
         with_id: u64,
         with_address: &str,
     ) -> Result<(), ChangeError> {
-        let _one = self.one.try_lock().map_err(|_| ChangeError::Busy)?;
-        let log = self.led().await?;
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
         let members = log.members();
         if find(&members, id).is_none() {
             return Err(ChangeError::NotMember { id });
@@ -203,9 +215,9 @@ impl Changes {
     }
 
     /// Takes a node out.
-    pub(crate) async fn remove(&self, id: u64) -> Result<(), ChangeError> {
-        let _one = self.one.try_lock().map_err(|_| ChangeError::Busy)?;
-        let log = self.led().await?;
+    pub(crate) async fn remove(&self, group: u32, id: u64) -> Result<(), ChangeError> {
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
         let members = log.members();
         if find(&members, id).is_none() {
             return Err(ChangeError::NotMember { id });
@@ -224,32 +236,40 @@ impl Changes {
     }
 
     /// Hands leadership over; 0 lets the log choose.
-    pub(crate) async fn transfer(&self, to: u64) -> Result<u64, ChangeError> {
-        let _one = self.one.try_lock().map_err(|_| ChangeError::Busy)?;
-        let log = self.led().await?;
+    pub(crate) async fn transfer(&self, group: u32, to: u64) -> Result<u64, ChangeError> {
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
         Ok(log
             .transfer_leadership(Some(to).filter(|to| *to != 0))
             .await?)
     }
 
-    /// Takes a node back that has set its damaged log aside. It must be out before its empty log
-    /// is opened: it has forgotten what it has acknowledged and whom it has voted for.
-    pub(crate) async fn readmit(&self, node: Me) -> Result<(), ChangeError> {
-        let _one = self.one.try_lock().map_err(|_| ChangeError::Busy)?;
-        let log = self.led().await?;
+    /// Takes a node out whose log is set aside; it may be out already.
+    pub(crate) async fn take_out(&self, group: u32, node: &Me) -> Result<(), ChangeError> {
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
         let id = node.id;
-        let greeting = self.greet(id, &node.address, Some(node.instance)).await?;
-        if greeting.state == NodeState::Repairing {
-            let mut others = voters(&log);
-            if others.remove(&id) {
-                if others.is_empty() {
-                    return Err(ChangeError::LastVoter { id });
-                }
-                tracing::info!(node = id, "taken out of the cluster to be repaired");
-                set_voters(&log, others).await?;
-            }
-            self.adopt(&node).await?;
+        if log.members().learners.contains_key(&id) {
+            // What it had received is gone.
+            remove_learner(&log, id).await?;
         }
+        let mut others = voters(&log);
+        if others.remove(&id) {
+            if others.is_empty() {
+                return Err(ChangeError::LastVoter { id });
+            }
+            tracing::info!(node = id, group, "taken out of the cluster to be repaired");
+            set_voters(&log, others).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a node in whose log was set aside: first it learns, then it votes. Returns when it
+    /// does.
+    pub(crate) async fn take_in(&self, group: u32, node: &Me) -> Result<(), ChangeError> {
+        let _one = self.one(group)?;
+        let log = self.led(group).await?;
+        let id = node.id;
         if find(&log.members(), id).is_none() {
             add_learner(&log, id, node.member()).await?;
         }
@@ -258,7 +278,6 @@ impl Changes {
         if all.insert(id) {
             set_voters(&log, all).await?;
         }
-        tracing::info!(node = id, "repaired, and a voter again");
         Ok(())
     }
 
@@ -298,7 +317,8 @@ impl Changes {
     }
 
     async fn adopt(&self, node: &Me) -> Result<(), ChangeError> {
-        let adopted = self.links.adopt(node, &self.cluster_id()).await;
+        let groups = self.presence().groups().unwrap_or(1);
+        let adopted = self.links.adopt(node, &self.cluster_id(), groups).await;
         adopted.map_err(|source| ChangeError::Link {
             id: node.id,
             source,

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::{config::Peers, http::Readiness};
 
+/// Data groups of a cluster for which nobody has chosen a number.
+const DATA_GROUPS_COUNT_DEFAULT: u32 = 1;
 /// How often the other nodes are asked.
 const ASK_INTERVAL_MS: u64 = 200;
 
@@ -138,16 +140,17 @@ impl Formation {
         self.marks.set(Mark::Forming)?;
         let cluster_id = presence.cluster_id();
         let cluster_id = cluster_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        presence.adopt(&cluster_id).await?;
+        let groups = presence.groups().unwrap_or(DATA_GROUPS_COUNT_DEFAULT);
+        presence.adopt(&cluster_id, groups).await?;
         let me = presence.me();
         for node in nodes.iter().filter(|node| node.id != me.id) {
-            if let Err(error) = self.links.adopt(node, &cluster_id).await {
+            if let Err(error) = self.links.adopt(node, &cluster_id, groups).await {
                 tracing::warn!(node = node.id, %error, "could not be made a member yet");
                 return Ok(None);
             }
         }
         let ids: Vec<u64> = nodes.iter().map(|node| node.id).collect();
-        tracing::info!(cluster = cluster_id, nodes = ?ids, "a cluster is formed");
+        tracing::info!(cluster = cluster_id, nodes = ?ids, groups, "a cluster is formed");
         let members: BTreeMap<u64, Member> = nodes
             .into_iter()
             .map(|node| (node.id, node.member()))
@@ -160,7 +163,8 @@ impl Formation {
 /// interrupted.
 fn plan(me: &Me, peers: &Peers, is_forming: bool, heard: &BTreeMap<u64, Heard>) -> Step {
     for error in heard.values().filter_map(|heard| heard.as_ref().err()) {
-        if matches!(error.reason(), Some("DOUBLED_NODE_ID" | "OTHER_INSTANCE")) {
+        let never = ["DOUBLED_NODE_ID", "OTHER_INSTANCE", "OTHER_DATA_GROUPS"];
+        if error.reason().is_some_and(|reason| never.contains(&reason)) {
             return Step::Never(error.to_string());
         }
     }
@@ -333,5 +337,15 @@ mod tests {
         let heard = Err(LinkError::Refused(refused));
         let doubled = step(1, false, [(1, heard), waiting(2), waiting(3)]);
         assert!(matches!(doubled, Step::Never(_)));
+        let refused = Refused::OtherGroups {
+            node: 2,
+            theirs: 4,
+            ours: 3,
+        };
+        let heard = Err(LinkError::Refused(refused));
+        let Step::Never(why) = step(1, false, [waiting(1), (2, heard), waiting(3)]) else {
+            panic!("it goes on");
+        };
+        assert!(why.contains("has 4 data groups and this one 3"), "{why}");
     }
 }

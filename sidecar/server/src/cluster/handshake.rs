@@ -2,7 +2,7 @@
 
 use outrigger_proto::cluster::{HandshakeRequest, HandshakeResponse, Node, NodeState};
 
-use super::{Me, Presence, Refused, find, protocol};
+use super::{Me, Presence, Refused, protocol};
 
 /// Another node, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +28,19 @@ impl Greeting {
 pub(crate) fn check_caller(presence: &Presence, request: HandshakeRequest) -> Result<Me, Refused> {
     let me = presence.me();
     let from = Me::read(request.from)?;
-    check_protocol(from.id, request.protocol_min, request.protocol_max)?;
+    check_protocol(
+        presence,
+        from.id,
+        request.protocol_min,
+        request.protocol_max,
+    )?;
     if from.id == me.id && from.instance != me.instance {
         return Err(doubled(me, &from));
     }
     let ours = presence.cluster_id();
     check_cluster(from.id, ours.as_deref(), &request.cluster_id)?;
-    // Without a leader this node may have missed that the number was given to another one.
-    let leader = presence.leader();
-    if let Some(known) = find(&presence.members(), from.id).filter(|_| leader.is_some())
+    check_groups(presence, from.id, request.data_groups)?;
+    if let Some(known) = presence.known_for_sure(from.id)
         && known.instance != from.instance
     {
         return Err(Refused::OtherInstance {
@@ -65,12 +69,18 @@ pub(crate) fn check_answer(
             expected,
         });
     }
-    check_protocol(node.id, response.protocol_min, response.protocol_max)?;
+    check_protocol(
+        presence,
+        node.id,
+        response.protocol_min,
+        response.protocol_max,
+    )?;
     if node.id == me.id && node.instance != me.instance {
         return Err(doubled(me, &node));
     }
     let ours = presence.cluster_id();
     check_cluster(node.id, ours.as_deref(), &response.cluster_id)?;
+    check_groups(presence, node.id, response.data_groups)?;
     if instance.is_some_and(|instance| instance != node.instance) {
         return Err(Refused::OtherInstance {
             node: node.id,
@@ -97,17 +107,33 @@ fn doubled(me: &Me, other: &Me) -> Refused {
     }
 }
 
-fn check_protocol(node: u64, theirs_min: u32, theirs_max: u32) -> Result<(), Refused> {
-    if theirs_min <= protocol::MAX && protocol::MIN <= theirs_max {
+fn check_protocol(
+    presence: &Presence,
+    node: u64,
+    theirs_min: u32,
+    theirs_max: u32,
+) -> Result<(), Refused> {
+    let ours_min = presence.protocol_min();
+    if theirs_min <= protocol::MAX && ours_min <= theirs_max {
         return Ok(());
     }
     Err(Refused::OtherProtocol {
         node,
         theirs_min,
         theirs_max,
-        ours_min: protocol::MIN,
+        ours_min,
         ours_max: protocol::MAX,
     })
+}
+
+/// Nodes that leave the number to others fit everybody; they say 0.
+fn check_groups(presence: &Presence, node: u64, theirs: u32) -> Result<(), Refused> {
+    match presence.groups() {
+        Some(ours) if theirs != 0 && theirs != ours => {
+            Err(Refused::OtherGroups { node, theirs, ours })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A node without a cluster may talk to everybody.
@@ -138,14 +164,24 @@ mod tests {
     }
 
     fn presence(id: u64, instance: u128, cluster: Option<&str>) -> std::sync::Arc<Presence> {
+        presence_of(id, instance, cluster, None, None)
+    }
+
+    fn presence_of(
+        id: u64,
+        instance: u128,
+        cluster: Option<&str>,
+        groups: Option<u32>,
+        wanted: Option<u32>,
+    ) -> std::sync::Arc<Presence> {
         let identity = Identity {
             cluster_id: cluster.map(str::to_owned),
             node_id: id,
             instance,
-            groups: cluster.map(|_| 1),
+            groups,
             repairing: false,
         };
-        Presence::new(me(id, instance), "unused".into(), &identity)
+        Presence::new(me(id, instance), "unused".into(), &identity, wanted)
     }
 
     #[test]
@@ -162,6 +198,39 @@ mod tests {
             assert_eq!(greeting.node, me(2, 12));
             assert_eq!(greeting.cluster_id.as_deref(), theirs);
         }
+    }
+
+    #[test]
+    fn another_number_of_data_groups_is_refused_on_both_sides() {
+        let here = presence_of(1, 11, Some("shop"), Some(3), None);
+        let told = presence_of(2, 12, None, None, Some(4));
+        for (one, other, node) in [(&here, &told, 2), (&told, &here, 1)] {
+            let refused = check_caller(one, other.hello()).unwrap_err();
+            assert_eq!(refused.reason(), "OTHER_DATA_GROUPS");
+            let refused = check_answer(one, "there", node, None, other.answer()).unwrap_err();
+            assert_eq!(refused.reason(), "OTHER_DATA_GROUPS");
+            let message = refused.to_string();
+            assert!(message.contains('3') && message.contains('4'), "{message}");
+        }
+        // Whoever leaves it to others fits, and so does whoever says the same.
+        for wanted in [None, Some(3)] {
+            let there = presence_of(2, 12, None, None, wanted);
+            assert!(check_caller(&here, there.hello()).is_ok());
+            assert!(check_answer(&here, "there", 2, None, there.answer()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_program_that_knows_of_one_data_group_is_kept_out_of_several() {
+        let several = presence_of(1, 11, Some("shop"), Some(3), None);
+        let single = presence_of(1, 11, Some("shop"), Some(1), None);
+        let mut older = presence(2, 12, None).hello();
+        older.protocol_max = 1;
+        assert_eq!(single.hello().protocol_min, 1);
+        assert_eq!(several.hello().protocol_min, 2);
+        assert!(check_caller(&single, older.clone()).is_ok());
+        let refused = check_caller(&several, older).unwrap_err();
+        assert_eq!(refused.reason(), "PROTOCOL_MISMATCH");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::{
     time::Duration,
 };
 
-use outrigger_proto::cluster::{AdoptRequest, ReadmitRequest, peers_client::PeersClient};
+use outrigger_proto::cluster::{
+    AdoptRequest, ReadmitRequest, ReadmitStep, peers_client::PeersClient,
+};
 use tokio::time::timeout;
 use tonic::{
     Request, Status,
@@ -170,13 +172,18 @@ impl Links {
     }
 
     /// Makes a node that waits, or is being repaired, one of the cluster.
-    pub(crate) async fn adopt(&self, node: &Me, cluster_id: &str) -> Result<(), LinkError> {
+    pub(crate) async fn adopt(
+        &self,
+        node: &Me,
+        cluster_id: &str,
+        groups: u32,
+    ) -> Result<(), LinkError> {
         let mut peer = self.peer(&node.address)?;
         let adopted = peer.adopt(AdoptRequest {
             cluster_id: cluster_id.to_owned(),
             node_id: node.id,
             instance: write_instance(node.instance),
-            data_groups: 1,
+            data_groups: groups,
         });
         answer_within(ADOPT_MS_MAX, &node.address, adopted).await?;
         Ok(())
@@ -191,6 +198,26 @@ impl Links {
             ..ReadmitRequest::default()
         };
         let readmitted = peer.readmit(Request::new(request));
+        answer_within(ms_max, leader, readmitted).await?;
+        Ok(())
+    }
+
+    /// Asks the leader of a data group for one step of taking a node back.
+    pub(crate) async fn readmit_step(
+        &self,
+        leader: &str,
+        node: &Me,
+        step: ReadmitStep,
+        data_group: u32,
+        ms_max: u64,
+    ) -> Result<(), LinkError> {
+        let mut peer = self.peer(leader)?;
+        let readmitted = peer.readmit(Request::new(ReadmitRequest {
+            node: Some(node.to_proto()),
+            cluster_id: self.presence.cluster_id().unwrap_or_default(),
+            step: step.into(),
+            data_group,
+        }));
         answer_within(ms_max, leader, readmitted).await?;
         Ok(())
     }

@@ -4,11 +4,13 @@
 //! `presence` is what this node is at the moment. Others see it through `peers`, on the peer
 //! port, and operators through `service`, on the port for applications. `links` are the
 //! connections to others, `transport` the streams of frames that the log needs. `formation`
-//! makes a cluster of waiting nodes, `changes` takes members in and out at the leader, and
-//! `rejoin` brings a repaired node back.
+//! makes a cluster of waiting nodes, `changes` takes members in and out of a data group at its
+//! leader, `everywhere` of all of them, and `rejoin` brings a repaired node back. `spread` lets
+//! each node lead its share of the data groups.
 
 mod changes;
 mod complaints;
+mod everywhere;
 mod formation;
 mod handshake;
 mod links;
@@ -21,6 +23,7 @@ mod protocol;
 mod refused;
 mod rejoin;
 mod service;
+mod spread;
 mod transport;
 
 pub use formation::FormationError;
@@ -28,6 +31,7 @@ pub use node::Error;
 pub(crate) use {
     changes::{ChangeError, Changes},
     complaints::Complaints,
+    everywhere::Everywhere,
     handshake::Greeting,
     links::Links,
     me::Me,
@@ -35,6 +39,7 @@ pub(crate) use {
     presence::Presence,
     refused::Refused,
     service::ClusterService,
+    spread::spread,
 };
 
 use outrigger_log::cluster::{Member, Members};

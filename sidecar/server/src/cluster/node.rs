@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use outrigger_log::{
-    DirectoryError, Log, OpenError, Options, WalOpenError,
+    DirectoryError, Logs, OpenError, Options, WalOpenError,
     cluster::{ClusterOptions, Identity, Start},
 };
 use outrigger_proto::cluster::{cluster_server::ClusterServer, peers_server::PeersServer};
@@ -12,7 +12,7 @@ use tokio::{
 use tonic::transport::{Server, server::TcpIncoming};
 
 use super::{
-    Changes, ClusterService, FormationError, Links, Me, Presence,
+    Changes, ClusterService, Everywhere, FormationError, Links, Me, Presence,
     formation::Formation,
     links::{HTTP2_FRAME_BYTES_MAX, MESSAGE_BYTES_MAX},
     marks::{Mark, Marks},
@@ -52,7 +52,7 @@ pub(crate) struct Node {
     links: Links,
     peers: Peers,
     marks: Marks,
-    changes: Changes,
+    everywhere: Everywhere,
     readiness: Readiness,
     tasks: JoinSet<()>,
 }
@@ -89,31 +89,48 @@ impl Node {
             edge = me.edge,
             "a node of a cluster"
         );
-        let presence = Presence::new(me, data.clone(), &identity);
+        if let (Some(recorded), Some(given)) = (identity.groups, config.groups)
+            && recorded != given
+        {
+            let path = data;
+            let error = DirectoryError::OtherGroups {
+                path,
+                recorded,
+                given,
+            };
+            return Err(error.into());
+        }
+        let presence = Presence::new(me, data.clone(), &identity, config.groups);
         let links = Links::new(Arc::clone(&presence));
         let changes = Changes::new(links.clone());
+        let everywhere = Everywhere::new(links.clone(), changes);
         let mut tasks = JoinSet::new();
-        let service = PeersService::new(presence, changes.clone());
+        let service = PeersService::new(presence, everywhere.clone());
         tasks.spawn(serve_peers(listener, service));
         Ok(Self {
             links,
             peers: cluster.peers.clone(),
             marks: Marks::new(data),
-            changes,
+            everywhere,
             readiness,
             tasks,
         })
     }
 
+    /// Lets each node lead its share of the data groups, for as long as it is polled.
+    pub(crate) fn spread(&self, logs: Logs) -> impl Future<Output = ()> + Send + use<> {
+        super::spread(logs, self.everywhere.changes().clone())
+    }
+
     /// What operators ask of this node, at any time.
     pub(crate) fn service(&self) -> ClusterServer<ClusterService> {
         let presence = Arc::clone(self.links.presence());
-        ClusterServer::new(ClusterService::new(presence, self.changes.clone()))
+        ClusterServer::new(ClusterService::new(presence, self.everywhere.clone()))
     }
 
     /// Waits until this node belongs to a cluster, and opens its log. A damaged log is set aside,
     /// and the node waits until its cluster has taken it back.
-    pub(crate) async fn open(&mut self, options: Options) -> Result<Log, Error> {
+    pub(crate) async fn open(&mut self, options: Options) -> Result<Logs, Error> {
         let presence = Arc::clone(self.links.presence());
         if self.marks.is_set(Mark::Rejoining) {
             self.ask_to_rejoin();
@@ -123,6 +140,7 @@ impl Node {
             let options = Options {
                 node_id: presence.me().id,
                 cluster_id: presence.cluster_id(),
+                groups: presence.standing().groups.unwrap_or(1),
                 cluster: Some(ClusterOptions {
                     transport: Arc::new(PeerTransport::new(self.links.clone())),
                     start,
@@ -130,16 +148,16 @@ impl Node {
                 ..options.clone()
             };
             let data = options.data_dir.clone();
-            match Log::open(options).await {
-                Ok(log) => {
-                    presence.takes_part(log.clone());
+            match Logs::open(options).await {
+                Ok(logs) => {
+                    presence.takes_part(logs.clone());
                     self.marks.clear(Mark::Forming)?;
                     self.readiness.refuse("no leader is known yet");
                     let readiness = self.readiness.clone();
                     let (links, peers) = (self.links.clone(), self.peers.clone());
                     self.tasks
                         .spawn(rejoin::look_around(links, peers, readiness));
-                    return Ok(log);
+                    return Ok(logs);
                 }
                 Err(error) if is_damage(&error) => {
                     // First of all, so that the node never forgets that it has to come back.

@@ -4,14 +4,14 @@ use futures::{Stream, StreamExt as _};
 use outrigger_log::cluster::PurposeKind;
 use outrigger_proto::cluster::{
     AdoptRequest, AdoptResponse, Frame, HandshakeRequest, HandshakeResponse, ReadmitRequest,
-    ReadmitResponse, peers_server::Peers,
+    ReadmitResponse, ReadmitStep, peers_server::Peers,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
-    Changes, Complaints, Me, Presence, Refused, find,
+    Complaints, Everywhere, Me, Presence, Refused, find,
     handshake::check_caller,
     me::read_instance,
     presence::AdoptError,
@@ -26,15 +26,15 @@ pub(crate) struct PeersService {
     presence: Arc<Presence>,
     /// Of callers; what this node finds when it calls is another matter.
     complaints: Arc<Complaints>,
-    changes: Changes,
+    everywhere: Everywhere,
 }
 
 impl PeersService {
-    pub(crate) fn new(presence: Arc<Presence>, changes: Changes) -> Self {
+    pub(crate) fn new(presence: Arc<Presence>, everywhere: Everywhere) -> Self {
         Self {
             presence,
             complaints: Arc::default(),
-            changes,
+            everywhere,
         }
     }
 
@@ -87,7 +87,7 @@ impl PeersService {
         }
         // A node that this one has not heard of may well lead, because this one is behind; but
         // another one under a known number gets no vote. Whoever leads has been voted for.
-        let known = self.presence.members();
+        let known = self.presence.members_of(heading.purpose.group);
         let known = find(&known, from);
         let is_call = heading.purpose.kind == PurposeKind::Call;
         if is_call && known.is_some_and(|known| known.instance != heading.from_instance) {
@@ -141,7 +141,9 @@ impl Peers for PeersService {
             }
             .into());
         }
-        match self.presence.adopt(&request.cluster_id).await {
+        // A program from before there were several says nothing.
+        let groups = request.data_groups.max(1);
+        match self.presence.adopt(&request.cluster_id, groups).await {
             Ok(()) => Ok(Response::new(AdoptResponse {})),
             Err(AdoptError::Refused(refused)) => Err(refused.into()),
             Err(error) => {
@@ -156,8 +158,8 @@ impl Peers for PeersService {
         &self,
         request: Request<ReadmitRequest>,
     ) -> Result<Response<ReadmitResponse>, Status> {
-        let request = request.into_inner();
-        let node = Me::read(request.node)?;
+        let mut request = request.into_inner();
+        let node = Me::read(request.node.take())?;
         let ours = self.presence.cluster_id().unwrap_or_default();
         if request.cluster_id != ours || ours.is_empty() {
             let refused = Refused::OtherCluster {
@@ -167,7 +169,18 @@ impl Peers for PeersService {
             };
             return Err(self.refuse(node.id, refused));
         }
-        self.changes.readmit(node).await.map_err(Failure::from)?;
+        let group = request.data_group;
+        match request.step() {
+            ReadmitStep::Unspecified => self.everywhere.readmit(node).await?,
+            ReadmitStep::Out => {
+                let changed = self.everywhere.changes().take_out(group, &node).await;
+                changed.map_err(Failure::from)?;
+            }
+            ReadmitStep::In => {
+                let changed = self.everywhere.changes().take_in(group, &node).await;
+                changed.map_err(Failure::from)?;
+            }
+        }
         Ok(Response::new(ReadmitResponse {}))
     }
 
@@ -180,7 +193,7 @@ impl Peers for PeersService {
         let heading = Heading::read(request.metadata())?;
         self.check(&heading)
             .map_err(|refused| self.refuse(heading.from, refused))?;
-        let Some(log) = self.presence.log() else {
+        let Some(logs) = self.presence.logs() else {
             return Err(Refused::NotTakingPart {
                 node: self.presence.me().id,
                 state: "still starting",
@@ -191,7 +204,7 @@ impl Peers for PeersService {
             .settled(format_args!("{}, calling", heading.from));
         let (arrived, frames) = mpsc::channel(FRAMES_WAITING_MAX);
         tokio::spawn(pass_on(request.into_inner(), arrived));
-        let answers = log.serve_peer(heading.from, heading.purpose, frames);
+        let answers = logs.serve_peer(heading.from, heading.purpose, frames);
         let answers = ReceiverStream::new(answers).map(|content| Ok(Frame { content }));
         Ok(Response::new(Box::pin(answers)))
     }

@@ -7,7 +7,9 @@ use super::Refused;
 
 /// The protocols between nodes that this program speaks.
 pub(crate) const MIN: u32 = 1;
-pub(crate) const MAX: u32 = 1;
+pub(crate) const MAX: u32 = 2;
+/// The first one that knows of several data groups.
+pub(crate) const DATA_GROUPS: u32 = 2;
 
 /// Who opens a stream of frames, to whom, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]

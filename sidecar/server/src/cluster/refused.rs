@@ -25,6 +25,13 @@ pub(crate) enum Refused {
         theirs: String,
         ours: String,
     },
+    /// They have different numbers of data groups.
+    #[error(
+        "node {node} has {theirs} data groups and this one {ours}: all nodes of a cluster have \
+         the same number, which is fixed when it is formed. Leave --groups out, or give all of \
+         them the same"
+    )]
+    OtherGroups { node: u64, theirs: u32, ours: u32 },
     /// Two nodes have one number.
     #[error(
         "two nodes have the number {node}: one at {here}, one at {there}. Each node of a \
@@ -67,6 +74,7 @@ impl Refused {
         match self {
             Self::OtherProtocol { .. } => "PROTOCOL_MISMATCH",
             Self::OtherCluster { .. } => "OTHER_CLUSTER",
+            Self::OtherGroups { .. } => "OTHER_DATA_GROUPS",
             Self::DoubledId { .. } => "DOUBLED_NODE_ID",
             Self::OtherInstance { .. } => "OTHER_INSTANCE",
             Self::WrongNode { .. } => "WRONG_NODE",
@@ -85,6 +93,7 @@ impl From<Refused> for Failure {
             Refused::Malformed { .. } => Code::InvalidArgument,
             Refused::OtherProtocol { .. }
             | Refused::OtherCluster { .. }
+            | Refused::OtherGroups { .. }
             | Refused::DoubledId { .. }
             | Refused::OtherInstance { .. }
             | Refused::WrongNode { .. }

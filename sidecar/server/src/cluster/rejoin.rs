@@ -62,7 +62,7 @@ pub(crate) async fn rejoin(links: Links, peers: Peers, marks: Marks, readiness: 
             format!("node {me} asks its cluster to be taken back, with an empty log: {problem}");
         if why != told {
             tracing::warn!("{why}");
-            if links.presence().log().is_none() {
+            if links.presence().logs().is_none() {
                 readiness.refuse(&why);
             }
             told = why;
@@ -75,17 +75,20 @@ pub(crate) async fn rejoin(links: Links, peers: Peers, marks: Marks, readiness: 
 /// under another address.
 pub(crate) async fn look_around(links: Links, peers: Peers, readiness: Readiness) {
     let presence = links.presence();
-    let Some(log) = presence.log() else {
+    let Some(logs) = presence.logs() else {
         return;
     };
     let me = presence.me();
     let mut told = String::new();
     loop {
         sleep(Duration::from_millis(LOOK_INTERVAL_MS)).await;
-        if log.leadership().borrow().is_leading() {
+        if logs
+            .iter()
+            .any(|log| log.leadership().borrow().is_leading())
+        {
             continue;
         }
-        let problem = match find(&log.members(), me.id) {
+        let problem = match find(&presence.members(), me.id) {
             Some(known) if known.address != me.address => Some(format!(
                 "the other nodes know node {} as {}, and it is at {} now: start it there again, \
                  or replace it by a node with another number",

@@ -1,19 +1,24 @@
 use std::sync::Arc;
 
+use outrigger_core::placement::TopicHome;
 use outrigger_log::{
-    IndexEntry, Log, Unresolved,
-    cluster::{Leadership, Members, Replica},
+    IndexEntry, Log, Logs, Unresolved,
+    cluster::{Leadership, Members},
 };
 use outrigger_proto::cluster::{
-    AddRequest, DigestRequest, DigestResponse, Member, ReadQueueRequest, ReadQueueResponse,
-    RemoveRequest, ReplaceRequest, Role, StatusRequest, StatusResponse, StoredMessage,
-    TransferRequest, WaitingRequest, WaitingResponse, WaitingTransaction, cluster_server::Cluster,
+    AddRequest, DataGroupStatus, DigestRequest, DigestResponse, Member, ReadQueueRequest,
+    ReadQueueResponse, RemoveRequest, ReplaceRequest, Replica, Role, StatusRequest, StatusResponse,
+    StoredMessage, TransferRequest, WaitingRequest, WaitingResponse, WaitingTransaction,
+    cluster_server::Cluster,
 };
 use tokio::task::spawn_blocking;
 use tonic::{Code, Request, Response, Status};
 
-use super::{ChangeError, Changes, Me, Presence};
-use crate::{check_back::TransactionLog as _, clock, config::HostPort, edge::status::Failure};
+use super::{ChangeError, Changes, Everywhere, Me, Presence};
+use crate::{
+    check_back::TransactionLog as _, clock, config::HostPort, edge::status::Failure,
+    forward::data_group,
+};
 
 /// A node that the leader has not heard of for longer than an election takes.
 const UNREACHABLE_MS: u64 = 400;
@@ -28,16 +33,19 @@ const DIGEST_ATTEMPTS_MAX: u32 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterService {
     presence: Arc<Presence>,
-    changes: Changes,
+    everywhere: Everywhere,
 }
 
 impl ClusterService {
-    pub(crate) fn new(presence: Arc<Presence>, changes: Changes) -> Self {
-        Self { presence, changes }
+    pub(crate) fn new(presence: Arc<Presence>, everywhere: Everywhere) -> Self {
+        Self {
+            presence,
+            everywhere,
+        }
     }
 
-    fn log(&self) -> Result<Log, Failure> {
-        self.presence.log().ok_or_else(|| {
+    fn logs(&self) -> Result<Logs, Failure> {
+        self.presence.logs().ok_or_else(|| {
             let me = self.presence.me().id;
             let message =
                 format!("node {me} does not belong to a cluster yet, or is being repaired");
@@ -45,79 +53,127 @@ impl ClusterService {
         })
     }
 
-    /// What this node knows; what only the leader knows is there when it leads.
+    fn log(&self, group: u32) -> Result<Log, Failure> {
+        let logs = self.logs()?;
+        let groups = logs.placement().groups();
+        let log = logs.group(group).cloned();
+        log.ok_or_else(|| data_group::unknown(&group.to_string(), groups))
+    }
+
+    /// The data group that a change is for, when it is for one: the only one, or the one that
+    /// is named.
+    fn only(&self, named: Option<u32>) -> Result<Option<u32>, Failure> {
+        match named {
+            Some(group) => self.log(group).map(|_| Some(group)),
+            None => Ok((self.logs()?.placement().groups() == 1).then_some(0)),
+        }
+    }
+
+    /// What this node knows; what only leaders know is there of the data groups that it leads.
     fn status(&self) -> Result<StatusResponse, Failure> {
-        let log = self.log()?;
-        let (leader, term) = match &*log.leadership().borrow() {
-            Leadership::Leading { term } => (self.presence.me().id, *term),
-            Leadership::Following { leader, term } => {
-                (leader.as_ref().map_or(0, |(id, _)| *id), *term)
-            }
-        };
-        let replicas = log.replication();
-        let last = log.status().applied_index;
+        let logs = self.logs()?;
+        let data_groups: Vec<_> = logs.iter().map(status_of).collect();
+        let first = data_groups.first().cloned().unwrap_or_default();
         let Members {
             voters, learners, ..
-        } = log.members();
-        let voters = voters.iter().map(|(id, member)| {
-            let role = match *id == leader {
-                true => Role::Leader,
-                false => Role::Follower,
+        } = self.presence.members();
+        let members = voters.iter().chain(&learners).map(|(id, member)| {
+            let part = |group: &DataGroupStatus| {
+                let mut replicas = group.replicas.iter();
+                replicas.find(|replica| replica.id == *id).cloned()
             };
-            (*id, member, role)
+            // One that is on its way in or out has no part in the first one.
+            let part = part(&first).or_else(|| data_groups.iter().find_map(part));
+            describe(&Me::of(*id, member), part.unwrap_or_default())
         });
-        let learners = learners.iter();
-        let learners = learners.map(|(id, member)| (*id, member, Role::Learner));
-        let mut members: Vec<Member> = voters
-            .chain(learners)
-            .map(|(id, member, role)| {
-                let replica = replicas.iter().find(|replica| replica.id == id);
-                describe(&Me::of(id, member), role, replica, last)
-            })
-            .collect();
+        let mut members: Vec<Member> = members.collect();
         members.sort_by_key(|member| member.node.as_ref().map(|node| node.id));
         Ok(StatusResponse {
             cluster_id: self.presence.cluster_id().unwrap_or_default(),
-            leader,
-            term,
+            leader: first.leader,
+            term: first.term,
             members,
-            data_groups: Vec::new(),
+            data_groups,
         })
     }
 
-    /// The answer to a change.
+    /// The answer to a change of one data group.
     fn changed(&self, result: Result<(), ChangeError>) -> Result<Response<StatusResponse>, Status> {
-        match result {
-            Ok(()) => Ok(Response::new(self.status()?)),
-            Err(error) => Err(Failure::from(error).into()),
-        }
+        self.changed_all(result.map_err(|error| Failure::from(error).into()))
+    }
+
+    /// The answer to a change.
+    fn changed_all(&self, result: Result<(), Status>) -> Result<Response<StatusResponse>, Status> {
+        result?;
+        Ok(Response::new(Self::status(self)?))
+    }
+
+    fn changes(&self) -> &Changes {
+        self.everywhere.changes()
     }
 
     /// The leader cannot take itself out: it hands over first, and the new leader does it.
-    async fn hand_over_from(&self, id: u64) -> Result<(), ChangeError> {
+    async fn hand_over_from(&self, group: u32, id: u64) -> Result<(), ChangeError> {
         if id != self.presence.me().id {
             return Ok(());
         }
-        let log = self.changes.led().await?;
-        if log.members().voters.len() < 2 {
+        let log = self.changes().led(group).await?;
+        let voters = log.members().voters;
+        if !voters.contains_key(&id) {
+            return Err(ChangeError::NotMember { id });
+        }
+        if voters.len() < 2 {
             return Err(ChangeError::LastVoter { id });
         }
-        let leader = self.changes.transfer(0).await?;
-        let members = log.members();
-        let leader = members.voters.get(&leader).map(|m| (leader, m.clone()));
+        let leader = self.changes().transfer(group, 0).await?;
+        let leader = voters.get(&leader).map(|m| (leader, m.clone()));
         Err(ChangeError::NotLeader { leader })
     }
 }
 
-fn describe(node: &Me, role: Role, replica: Option<&Replica>, last: u64) -> Member {
-    let matched_index = replica.map_or(0, |replica| replica.matched_index);
-    let heard = replica.and_then(|replica| replica.last_heard_ms);
+/// How a data group is.
+fn status_of(log: &Log) -> DataGroupStatus {
+    let status = log.status();
+    let (leader, term) = match &*log.leadership().borrow() {
+        Leadership::Leading { term } => (status.node_id, *term),
+        Leadership::Following { leader, term } => (leader.as_ref().map_or(0, |(id, _)| *id), *term),
+    };
+    let replicas = log.replication();
+    let Members {
+        voters, learners, ..
+    } = log.members();
+    let voters = voters.keys().map(|id| match *id == leader {
+        true => (*id, Role::Leader),
+        false => (*id, Role::Follower),
+    });
+    let learners = learners.keys().map(|id| (*id, Role::Learner));
+    let part = |(id, role): (u64, Role)| {
+        let replica = replicas.iter().find(|replica| replica.id == id);
+        let matched_index = replica.map_or(0, |replica| replica.matched_index);
+        let heard = replica.and_then(|replica| replica.last_heard_ms);
+        Replica {
+            id,
+            role: role.into(),
+            matched_index,
+            lag: replica.map_or(0, |_| status.applied_index.saturating_sub(matched_index)),
+            reachable: heard.is_some_and(|ms| ms <= UNREACHABLE_MS),
+        }
+    };
+    DataGroupStatus {
+        data_group: log.data_group(),
+        leader,
+        term,
+        replicas: voters.chain(learners).map(part).collect(),
+    }
+}
+
+fn describe(node: &Me, part: Replica) -> Member {
     Member {
         node: Some(node.to_proto()),
-        role: role.into(),
-        matched_index,
-        lag: replica.map_or(0, |_| last.saturating_sub(matched_index)),
-        reachable: heard.is_some_and(|ms| ms <= UNREACHABLE_MS),
+        role: part.role,
+        matched_index: part.matched_index,
+        lag: part.lag,
+        reachable: part.reachable,
     }
 }
 
@@ -151,18 +207,25 @@ impl Cluster for ClusterService {
         let request = request.into_inner();
         let address = address("address", &request.address)?;
         let id = id("id", request.id)?;
-        self.changed(self.changes.add(id, &address).await)
+        match self.only(request.data_group)? {
+            Some(group) => self.changed(self.changes().add(group, id, &address).await),
+            None => self.changed_all(self.everywhere.add(id, &address).await),
+        }
     }
 
     async fn remove(
         &self,
         request: Request<RemoveRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let id = id("id", request.into_inner().id)?;
-        if let Err(error) = self.hand_over_from(id).await {
+        let request = request.into_inner();
+        let id = id("id", request.id)?;
+        let Some(group) = self.only(request.data_group)? else {
+            return self.changed_all(self.everywhere.remove(id).await);
+        };
+        if let Err(error) = self.hand_over_from(group, id).await {
             return Err(Failure::from(error).into());
         }
-        self.changed(self.changes.remove(id).await)
+        self.changed(self.changes().remove(group, id).await)
     }
 
     async fn replace(
@@ -172,18 +235,31 @@ impl Cluster for ClusterService {
         let request = request.into_inner();
         let address = address("with_address", &request.with_address)?;
         let (old, new) = (id("id", request.id)?, id("with_id", request.with_id)?);
-        if let Err(error) = self.hand_over_from(old).await {
+        let Some(group) = self.only(request.data_group)? else {
+            return self.changed_all(self.everywhere.replace(old, new, &address).await);
+        };
+        if let Err(error) = self.hand_over_from(group, old).await {
             return Err(Failure::from(error).into());
         }
-        self.changed(self.changes.replace(old, new, &address).await)
+        self.changed(self.changes().replace(group, old, new, &address).await)
     }
 
     async fn transfer(
         &self,
         request: Request<TransferRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let to = request.into_inner().to;
-        self.changed(self.changes.transfer(to).await.map(drop))
+        let TransferRequest { to, data_group } = request.into_inner();
+        match self.only(data_group)? {
+            Some(group) => {
+                let transferred = self.changes().transfer(group, to).await;
+                self.changed(transferred.map(drop))
+            }
+            None if to == 0 => {
+                let limit = "a node, or the data group whose leader is to choose one";
+                Err(Failure::invalid("ILLEGAL_NODE", "to", to, limit).into())
+            }
+            None => self.changed_all(self.everywhere.transfer(to).await),
+        }
     }
 
     async fn waiting(
@@ -196,7 +272,9 @@ impl Cluster for ClusterService {
             let failure = Failure::invalid("OUT_OF_BOUNDS", "limit", request.limit, limit);
             return Err(failure.into());
         }
-        let log = self.changes.led().await.map_err(Failure::from)?;
+        self.log(request.data_group)?;
+        let led = self.changes().led(request.data_group).await;
+        let log = led.map_err(Failure::from)?;
         let found = spawn_blocking(move || waiting(&log, &request));
         let transactions = found.await.map_err(|error| unreadable(&error))?;
         Ok(Response::new(WaitingResponse {
@@ -207,9 +285,9 @@ impl Cluster for ClusterService {
 
     async fn digest(
         &self,
-        _request: Request<DigestRequest>,
+        request: Request<DigestRequest>,
     ) -> Result<Response<DigestResponse>, Status> {
-        let log = self.log()?;
+        let log = self.log(request.into_inner().data_group)?;
         let node_id = self.presence.me().id;
         let digest = spawn_blocking(move || digest(&log, node_id));
         Ok(Response::new(
@@ -227,7 +305,19 @@ impl Cluster for ClusterService {
             let failure = Failure::invalid("OUT_OF_BOUNDS", "limit", request.limit, limit);
             return Err(failure.into());
         }
-        let log = self.log()?;
+        let group = match request.data_group {
+            Some(group) => group,
+            None => match self.logs()?.placement().topic(&request.topic) {
+                TopicHome::One(group) => group,
+                TopicHome::Every => {
+                    let limit = "one of them, for a topic that lies in every data group";
+                    let failure =
+                        Failure::invalid("ILLEGAL_DATA_GROUP", "data_group", "not set", limit);
+                    return Err(failure.into());
+                }
+            },
+        };
+        let log = self.log(group)?;
         let read = spawn_blocking(move || read_queue(&log, &request));
         Ok(Response::new(
             read.await.map_err(|error| unreadable(&error))??,

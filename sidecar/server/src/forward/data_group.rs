@@ -1,12 +1,14 @@
 //! Which data group a call between processes is for.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::edge::status::Failure;
 
 /// Names the data group that a call is for. Processes set it among each other where there are
 /// several; without it there is one, or the call is an application's.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("outrigger-data-group");
+pub(crate) const HEADER: HeaderName = HeaderName::from_static(NAME);
+const NAME: &str = "outrigger-data-group";
 
 /// The group that a call names.
 ///
@@ -34,6 +36,11 @@ pub(crate) fn unknown(value: &str, groups: u32) -> Failure {
         groups => format!("0 to {}", groups.saturating_sub(1)),
     };
     Failure::invalid("UNKNOWN_DATA_GROUP", "data_group", value, limit)
+}
+
+/// Names the group in a call of this process's own.
+pub(crate) fn name(metadata: &mut MetadataMap, group: u32) {
+    metadata.insert(NAME, MetadataValue::from(group));
 }
 
 /// What the header says of a group.

@@ -25,7 +25,8 @@ use crate::{
     guards::Guards,
     http::{self, Readiness},
     options,
-    serve::{Error, Signals, address_of, bind, grpc},
+    route::Router,
+    serve::{Error, Signals, address_of, bind, grpc, router},
 };
 
 /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
@@ -55,7 +56,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let ports = PortLayer::new(leader_wait_ms);
     let opening = Opening {
         ports: ports.clone(),
-        options: forward_options(&config),
+        config: config.clone(),
         doubt,
         closing: closing.clone(),
         readiness: readiness.clone(),
@@ -109,7 +110,7 @@ fn forward_options(config: &Config) -> Options {
 /// What is done once a node has said how many data groups there are.
 struct Opening {
     ports: PortLayer,
-    options: Options,
+    config: Config,
     doubt: Arc<Notify>,
     closing: CancellationToken,
     readiness: Readiness,
@@ -121,25 +122,41 @@ impl Opening {
         let Some(targets) = leaders.known().await else {
             return;
         };
-        let Self {
-            options,
-            doubt,
-            closing,
-            ..
-        } = &self;
-        let forwarders = Forwarder::for_groups(targets.clone(), options, doubt, closing);
-        let ways = match Ways::new(forwarders.into_iter().map(Forward::client).collect()) {
-            Ok(ways) => ways,
+        let closing = match self.open(targets.clone()) {
+            Ok(closing) => closing,
             Err(error) => {
                 tracing::error!(%error, "the cluster cannot be used by this program");
                 self.readiness.refuse(&error.to_string());
                 return;
             }
         };
-        self.ports.open(Opened::new(ways, None));
+        tokio::spawn(closing);
         let has_leader = |target: &Target| *target != Target::Nobody;
         let problem = "of the cluster can be reached";
         http::be_ready(self.readiness, targets, has_leader, problem).await;
+    }
+
+    /// What it gives ends the streams when the process ends.
+    fn open(
+        &self,
+        targets: Vec<watch::Receiver<Target>>,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, Error> {
+        let ending = CancellationToken::new();
+        let options = forward_options(&self.config);
+        let forwarders = Forwarder::for_groups(targets, &options, &self.doubt, &ending);
+        let ways = Ways::new(forwarders.into_iter().map(Forward::client).collect())?;
+        let router = router(&ways, &self.config)?;
+        let routes = router.as_ref().map(Router::routes);
+        self.ports.open(Opened::new(ways, routes));
+        let closing = self.closing.clone();
+        Ok(async move {
+            closing.cancelled().await;
+            // Its streams end first, and answer what was taken.
+            if let Some(router) = router {
+                router.close();
+            }
+            ending.cancel();
+        })
     }
 }
 

@@ -20,18 +20,23 @@ pub(crate) async fn be_ready<T>(
     problem: &str,
 ) {
     let mut is_ready = false;
+    // Since when each one has had none. Elections without an end are no news that this begins
+    // anew with.
+    let mut leaderless: Vec<Option<Instant>> = vec![None; groups.len()];
     loop {
-        let mut leaderless = Vec::new();
-        for (group, known) in groups.iter_mut().enumerate() {
-            if !has_leader(&known.borrow_and_update()) {
-                leaderless.push(group.to_string());
-            }
+        for (known, since) in groups.iter_mut().zip(&mut leaderless) {
+            *since = match has_leader(&known.borrow_and_update()) {
+                true => None,
+                false => Some(since.unwrap_or_else(Instant::now)),
+            };
         }
-        if leaderless.is_empty() {
+        let first = leaderless.iter().flatten().min().copied();
+        if first.is_none() {
             readiness.accept();
             is_ready = true;
         }
-        let leaderless_at = Instant::now() + Duration::from_millis(LEADERLESS_MS_MAX);
+        let limit = Duration::from_millis(LEADERLESS_MS_MAX);
+        let late_at = first.unwrap_or_else(Instant::now) + limit;
         let several = groups.len() > 1;
         let changes = groups.iter_mut().map(|known| Box::pin(known.changed()));
         let mut change = pin!(select_all(changes));
@@ -40,11 +45,14 @@ pub(crate) async fn be_ready<T>(
                 Ok(()) => false,
                 Err(_) => return,
             },
-            () = sleep_until(leaderless_at), if is_ready && !leaderless.is_empty() => true,
+            () = sleep_until(late_at), if is_ready && first.is_some() => true,
         };
         if is_late {
+            let lacking = leaderless.iter().enumerate();
+            let lacking = lacking.filter(|(_, since)| since.is_some());
+            let lacking: Vec<_> = lacking.map(|(group, _)| group.to_string()).collect();
             let of = match several {
-                true => format!(" of data group {}", leaderless.join(", ")),
+                true => format!(" of data group {}", lacking.join(", ")),
                 false => String::new(),
             };
             readiness.refuse(&format!("no leader{of} {problem}"));

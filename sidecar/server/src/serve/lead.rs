@@ -1,13 +1,10 @@
-use std::time::Duration;
+use std::sync::Arc;
 
 use outrigger_log::{
     Log,
     cluster::{Leadership, Member},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::watch;
 use tonic::{Code, service::Routes};
 
 use super::{Error, gate::Stage, tenure::Tenure};
@@ -16,15 +13,14 @@ use crate::{
     http::Readiness,
 };
 
-/// Without a leader for so long a node is not ready. Elections take less.
-const LEADERLESS_MS_MAX: u64 = 2_000;
-
-/// Where calls of applications go.
+/// Where calls of applications to one data group go.
 pub(super) struct Doors {
     /// Into this process.
     pub(super) stage: watch::Sender<Stage>,
     /// To this process or another one.
     pub(super) target: watch::Sender<Target>,
+    /// Whether there is a leader anywhere.
+    pub(super) is_led: watch::Sender<bool>,
 }
 
 impl Doors {
@@ -46,17 +42,24 @@ impl Doors {
     }
 }
 
-/// Opens and closes the gate as this node gains and loses the lead, until it is told to stop.
+/// What the tenures of all data groups have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) config: Arc<Config>,
+    pub(super) readiness: Readiness,
+}
+
+/// Opens and closes the gate of a data group as this node gains and loses its lead, until it is
+/// told to stop.
 pub(super) async fn follow(
-    config: Config,
+    common: Common,
     log: Log,
-    readiness: Readiness,
     doors: Doors,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    let group = log.data_group();
     let mut leadership = log.leadership();
     let mut tenure: Option<Tenure> = None;
-    let mut is_ready = false;
     loop {
         let now = leadership.borrow_and_update().clone();
         let (leads, has_leader) = match &now {
@@ -69,30 +72,30 @@ pub(super) async fn follow(
                 doors.close(closed.clone(), Target::from(&now));
             }
             if let Some(over) = tenure.take() {
-                tracing::info!(term = over.term(), "this node does not lead any more");
+                tracing::info!(
+                    group,
+                    term = over.term(),
+                    "this node does not lead any more"
+                );
                 over.end(closed);
             }
             if let Some(term) = leads {
-                let begun = Tenure::begin(&config, &log, readiness.clone(), term)?;
+                let begun = Tenure::begin(&common, &log, term)?;
                 doors.open(&log, begun.routes());
-                tracing::info!(term, "this node leads");
+                tracing::info!(group, term, "this node leads");
                 tenure = Some(begun);
             }
         } else if leads.is_none() {
             doors.close(not_leader(&now), Target::from(&now));
         }
-        if has_leader {
-            readiness.accept();
-            is_ready = true;
-        }
-        let leaderless_at = Instant::now() + Duration::from_millis(LEADERLESS_MS_MAX);
+        doors.is_led.send_if_modified(|is_led| {
+            let changed = *is_led != has_leader;
+            *is_led = has_leader;
+            changed
+        });
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { break },
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            () = sleep_until(leaderless_at), if is_ready && !has_leader => {
-                readiness.refuse("no leader is known: a majority of the nodes cannot be reached");
-                is_ready = false;
-            }
         }
     }
     let target = Target::from(&*leadership.borrow());

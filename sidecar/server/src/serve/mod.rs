@@ -4,27 +4,36 @@
 mod gate;
 pub(crate) mod grpc;
 mod lead;
+mod opening;
 mod signals;
 mod tenure;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use outrigger_log::Log;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use futures::future::join_all;
+use outrigger_core::placement;
+use outrigger_log::{self as log, Log, Logs, OpenError, cluster::Identity};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet, spawn_blocking},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
 
-pub(crate) use self::signals::Signals;
 use self::{
-    gate::{Gate, Stage},
-    lead::Doors,
+    lead::{Common, Doors},
+    opening::Opening,
 };
+pub(crate) use self::{opening::router, signals::Signals};
 use crate::{
     check_back, clock, cluster,
     config::{Address, Config},
-    forward::{self, ForwardLayer, Forwarder, Target},
+    forward::{self, PortLayer},
     gauges, guards,
     http::{self, Readiness},
-    options,
+    options, route,
 };
 
 /// Why the sidecar could not start, or ended.
@@ -58,6 +67,12 @@ pub enum Error {
     /// Guards.
     #[error("guards: {0}")]
     Guards(#[from] guards::Error),
+    /// There cannot be so many data groups.
+    #[error(transparent)]
+    Groups(#[from] placement::Error),
+    /// Calls cannot be split up among the data groups.
+    #[error(transparent)]
+    Route(#[from] route::Error),
     /// gRPC reflection.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -91,7 +106,6 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         http::install_metrics()?,
     ));
     let (stop, stopping) = watch::channel(false);
-    let (stage, stages) = watch::channel(Stage::Starting);
     let mut node = match peer {
         None => None,
         Some(peer) => {
@@ -109,41 +123,68 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             "the ports are open"
         );
     }
-    let (target, targets) = watch::channel(Target::Nobody);
+    let (here, drained) = grpc::with_health_and_reflection(here, stopping.clone()).await?;
     let forward_options = forward::Options {
         request_bytes_max: options::request_bytes_max(&config),
         ..forward::Options::default()
     };
-    let forwarder = Forwarder::new(targets, forward_options);
-    // Alone, this process is the leader or there is none.
-    let elsewhere = node.as_ref().map(|_| ForwardLayer::new(forwarder.clone()));
-    let gate = Gate::new(stages);
-    let mut server = spawn_server(grpc, here, gate, elsewhere, stopping.clone()).await?;
+    let wait_ms = forward_options.leader_wait_ms;
+    let port = PortLayer::new(wait_ms).with_operators_here();
+    let mut server = spawn_server(grpc, here.clone(), port.clone(), drained);
+    let opening = Opening {
+        here,
+        is_alone: node.is_none(),
+        options: forward_options,
+        closing: CancellationToken::new(),
+    };
 
     let options = options::log(&config);
-    let open = async {
+    let opened = async {
         match &mut node {
-            Some(node) => Ok::<_, Error>(node.open(options).await?),
-            None => Ok(Log::open(options).await?),
+            Some(node) => {
+                let logs = node.open(options).await?;
+                let edge = opening.open(logs.placement().groups(), &port, &config)?;
+                Ok::<_, Error>((logs, edge))
+            }
+            None => {
+                let groups = groups_of(&config).await?;
+                let edge = opening.open(groups, &port, &config)?;
+                Ok((Logs::open(log::Options { groups, ..options }).await?, edge))
+            }
         }
     };
-    let log = tokio::select! {
-        log = open => log?,
+    let (logs, edge) = tokio::select! {
+        opened = opened => opened?,
         () = signals.next() => return Ok(()),
     };
-    let gauges = tokio::spawn(gauges::keep(log.clone()));
-    let mut leading = tokio::spawn(lead::follow(
-        config.clone(),
-        log.clone(),
-        readiness.clone(),
-        Doors { stage, target },
-        stopping.clone(),
-    ));
+    let common = Common {
+        config: Arc::new(config.clone()),
+        readiness: readiness.clone(),
+    };
+    let gauges = tokio::spawn(gauges::keep(logs.clone()));
+    let (mut leading, mut led) = (JoinSet::new(), Vec::new());
+    for (log, (stage, target)) in logs.iter().zip(edge.doors) {
+        let (is_led, watched) = watch::channel(false);
+        led.push(watched);
+        let doors = Doors {
+            stage,
+            target,
+            is_led,
+        };
+        let (common, stopping) = (common.clone(), stopping.clone());
+        leading.spawn(lead::follow(common, log.clone(), doors, stopping));
+    }
+    let problem = "is known: a majority of the nodes cannot be reached";
+    let ready = http::be_ready(readiness.clone(), led, |is_led: &bool| *is_led, problem);
+    tokio::spawn(ready);
+    let spreading = node
+        .as_ref()
+        .map(|node| tokio::spawn(node.spread(logs.clone())));
     if node.is_none() {
         // Alone it leads already; a node says that it has started, and `/ready` who leads.
         tokio::select! {
             () = readiness.accepted() => {}
-            ended = &mut leading => return ended.unwrap_or(Ok(())),
+            Some(ended) = leading.join_next() => return ended.unwrap_or(Ok(())),
         }
     }
     tracing::info!(
@@ -157,25 +198,31 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     tokio::select! {
         () = signals.next() => {}
         ended = &mut server => return ended.unwrap_or(Ok(())),
-        ended = &mut leading => if let Ok(Err(error)) = ended {
+        Some(ended) = leading.join_next() => if let Ok(Err(error)) = ended {
             return Err(error);
         },
     }
     tracing::info!(drain_ms = config.drain_ms, "draining");
     readiness.end("it is shutting down");
     let drain = async {
-        if node.is_some() {
-            // Calls under way meet a leader that can answer them.
-            log.step_back().await;
+        if let Some(spreading) = spreading {
+            spreading.abort();
         }
-        forwarder.close();
+        if node.is_some() {
+            // Calls under way meet leaders that can answer them.
+            join_all(logs.iter().map(Log::step_back)).await;
+        }
+        if let Some(router) = &edge.router {
+            router.close();
+        }
+        edge.closing.cancel();
         let _ = stop.send(true);
         let limit = Duration::from_millis(config.drain_ms);
         if timeout(limit, &mut server).await.is_err() {
             tracing::warn!("calls were still under way when the drain time was over");
         }
         gauges.abort();
-        log.clone().shutdown().await;
+        logs.clone().shutdown().await;
         if let Some(node) = node {
             node.end().await;
         }
@@ -185,6 +232,19 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         () = signals.next() => tracing::warn!("second signal: ending at once"),
     }
     Ok(())
+}
+
+/// How many data groups a process has that is its whole cluster: what is configured, or what
+/// its data directory was made with, or one.
+async fn groups_of(config: &Config) -> Result<u32, Error> {
+    if let Some(groups) = config.groups {
+        return Ok(groups);
+    }
+    let (data, node_id) = (config.data.clone(), options::log(config).node_id);
+    let identity = spawn_blocking(move || Identity::read_or_make(&data, node_id));
+    let identity = identity.await.map_err(|_| OpenError::Interrupted)?;
+    let identity = identity.map_err(OpenError::from)?;
+    Ok(identity.groups.unwrap_or(1))
 }
 
 pub(crate) async fn bind(key: &'static str, address: Address) -> Result<TcpListener, Error> {
@@ -204,30 +264,19 @@ pub(crate) fn address_of(listener: &TcpListener) -> String {
 }
 
 /// Serves the gRPC port: `here` is answered by every process, everything else by whoever
-/// leads, which may be `elsewhere`.
-async fn spawn_server(
+/// leads.
+fn spawn_server(
     listener: TcpListener,
     here: Routes,
-    gate: Gate,
-    elsewhere: Option<ForwardLayer>,
-    stopping: watch::Receiver<bool>,
-) -> Result<JoinHandle<Result<(), Error>>, Error> {
-    let (here, drain) = grpc::with_health_and_reflection(here, stopping).await?;
-    let routes = Routes::from(here.into_axum_router().fallback_service(gate));
+    port: PortLayer,
+    drained: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<Result<(), Error>> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = async move {
-        let mut server = grpc::server();
-        let served = match elsewhere {
-            None => {
-                let routed = server.add_routes(routes.prepare());
-                routed.serve_with_incoming_shutdown(incoming, drain).await
-            }
-            Some(elsewhere) => {
-                let routed = server.layer(elsewhere).add_routes(routes.prepare());
-                routed.serve_with_incoming_shutdown(incoming, drain).await
-            }
-        };
-        Ok(served?)
-    };
-    Ok(tokio::spawn(serving))
+    tokio::spawn(async move {
+        let mut server = grpc::server().layer(port);
+        let routed = server.add_routes(here.prepare());
+        Ok(routed
+            .serve_with_incoming_shutdown(incoming, drained)
+            .await?)
+    })
 }

@@ -8,15 +8,12 @@ use outrigger_proto::stored::{
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-use super::Error;
+use super::{Error, lead::Common};
 use crate::{
     check_back::{self, CheckBack},
-    config::Config,
     delivery,
     edge::{AdminService, Ending, Groups, GuardService, ProducerService, Topics, status::Failure},
-    guards,
-    http::Readiness,
-    options,
+    guards, options,
 };
 
 /// Everything that runs only while this node leads: the services for applications, delivery,
@@ -32,12 +29,10 @@ pub(super) struct Tenure {
 }
 
 impl Tenure {
-    pub(super) fn begin(
-        config: &Config,
-        log: &Log,
-        readiness: Readiness,
-        term: u64,
-    ) -> Result<Self, Error> {
+    pub(super) fn begin(common: &Common, log: &Log, term: u64) -> Result<Self, Error> {
+        let Common {
+            config, readiness, ..
+        } = common;
         let limits = Arc::new(config.limits.clone());
         let (ending, ended) = Ending::new();
         let (stopping, stopped) = watch::channel(false);
@@ -64,7 +59,7 @@ impl Tenure {
             groups,
             consumer.clone(),
             check_back.last_checks(),
-            readiness,
+            readiness.clone(),
         );
         let bytes = options::request_bytes_max(config);
         let producer = ProducerServer::new(producer).max_decoding_message_size(bytes);

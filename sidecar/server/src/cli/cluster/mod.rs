@@ -2,7 +2,10 @@
 
 mod show;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -177,11 +180,8 @@ async fn status(server: &str) -> anyhow::Result<StatusResponse> {
         let Some(edge) = edge_of(&status, group.leader) else {
             continue;
         };
-        if !leaders.contains_key(&group.leader) {
-            leaders.insert(
-                group.leader,
-                status_of(&format!("http://{edge}")).await.ok(),
-            );
+        if let Entry::Vacant(unknown) = leaders.entry(group.leader) {
+            unknown.insert(status_of(&format!("http://{edge}")).await.ok());
         }
     }
     // Where there is one data group its leader tells everything.
