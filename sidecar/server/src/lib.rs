@@ -15,4 +15,5 @@ pub mod guards;
 pub mod http;
 mod options;
 pub mod route;
+pub mod saga;
 pub mod serve;
