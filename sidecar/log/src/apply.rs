@@ -65,6 +65,9 @@ pub(crate) trait Apply: Send + 'static {
     /// Never called again before [`Apply::end_checkpoint`].
     fn begin_checkpoint(&mut self) -> Option<Self::Checkpoint>;
 
+    /// The same, also when there is nothing new; nothing only before the first entry.
+    fn begin_checkpoint_anyway(&mut self) -> Option<Self::Checkpoint>;
+
     /// The captured checkpoint was written, or could not be: then everything that it was to
     /// write belongs to the next one, whatever of it did get onto the disk.
     fn end_checkpoint(&mut self, written: bool);

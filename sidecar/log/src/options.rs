@@ -29,36 +29,40 @@ pub struct Options {
     /// makes one up for a new directory.
     pub cluster_id: Option<String>,
     /// How many data groups there are, 1 to 64. Recorded in a new data directory, and checked
-    /// later: it never changes. They share the write-ahead log, the memory for its newest
-    /// entries, and the disk; what else has a limit says below how it counts.
+    /// later: it never changes. Limits are those of the node, for all data groups together,
+    /// unless they say otherwise: what guards memory is divided evenly, so that no data group
+    /// can take what the others need.
     pub groups: u32,
     /// The size of a segment of the write-ahead log, in bytes.
     pub wal_segment_bytes: u64,
     /// The size of the first segment, in bytes. It is written full of zeros before the log is
     /// ready. Each following one is four times as large, up to `wal_segment_bytes`.
     pub wal_first_segment_bytes: u64,
-    /// The newest entries that are kept in memory, in bytes.
+    /// The newest entries that are kept in memory, in bytes, of whatever data groups.
     pub tail_cache_bytes_max: u64,
-    /// Commands that were not answered yet, in bytes, before more are refused.
+    /// Commands that were not answered yet, in bytes, before more are refused. Divided among
+    /// the data groups. A larger one passes alone.
     pub in_flight_bytes_max: u64,
     /// The largest command, in bytes as it is written.
     pub entry_bytes_max: u64,
     /// Commands that arrive together share an entry up to so many bytes.
     pub entry_bytes_target: u64,
     /// Derived state is written after so many bytes of commands. They are applied again after
-    /// a crash.
+    /// a crash. Divided among the data groups, each of which writes its own.
     pub checkpoint_interval_bytes: u64,
     /// Derived state is written after this time when anything has changed, in milliseconds.
     pub checkpoint_interval_ms: u64,
     /// Derived state is written as soon as so many of its records, places in queues included,
-    /// are in memory only. Small commands make many records out of few bytes.
+    /// are in memory only. Small commands make many records out of few bytes. Divided among the
+    /// data groups.
     pub checkpoint_records_max: u64,
     /// How long messages are kept after they became visible, in milliseconds. Whole segments
     /// of the log go when everything in them is older and nothing in them is needed: messages
-    /// without a verdict, delayed ones and dead letters stay, and so does all after them.
+    /// without a verdict, delayed ones and dead letters stay, and so does all after them. What
+    /// one data group needs holds the segment for all.
     pub retention_ms: u64,
     /// What the log may take on the disk, in bytes, before its oldest segments go whatever
-    /// their age is. `None` is no limit.
+    /// their age is and whichever data groups they are of. `None` is no limit.
     pub retention_bytes: Option<u64>,
     /// How often it is looked whether anything has expired, in milliseconds.
     pub retention_interval_ms: u64,
@@ -72,7 +76,7 @@ pub struct Options {
     pub disk_refuse_percent: u64,
     /// Transactions that wait for their verdict. In a cluster this and the seven following are
     /// those of the leader: it writes them into the log, from where they are in force on all
-    /// nodes.
+    /// nodes. They count in each data group by itself.
     pub unresolved_transactions_max: u64,
     /// How long the verdict of a resolved transaction can be asked for, in milliseconds.
     pub resolved_retention_ms: u64,
@@ -222,6 +226,11 @@ impl Options {
         }
     }
 
+    /// What each data group has of something that they divide evenly.
+    fn share(&self, whole: u64) -> u64 {
+        (whole / u64::from(self.groups.max(1))).max(1)
+    }
+
     /// How full the disk is, for all data groups.
     pub(crate) fn disk_watch(&self) -> DiskWatch {
         let limits = DiskLimits {
@@ -247,14 +256,14 @@ impl Options {
             blocking: self.blocking,
             limits: self.limits(),
             submit: submit::Limits {
-                in_flight_bytes_max: self.in_flight_bytes_max,
+                in_flight_bytes_max: self.share(self.in_flight_bytes_max),
                 entry_bytes_max: self.entry_bytes_max,
                 entry_bytes_target: self.entry_bytes_target,
             },
             checkpoint: CheckpointLimits {
-                interval_bytes: self.checkpoint_interval_bytes,
+                interval_bytes: self.share(self.checkpoint_interval_bytes),
                 interval_ms: self.checkpoint_interval_ms,
-                records_max: self.checkpoint_records_max,
+                records_max: self.share(self.checkpoint_records_max),
                 floor_interval_bytes: self.wal_segment_bytes,
             },
             retention: RetentionLimits {

@@ -113,11 +113,11 @@ impl<A: Apply> Checkpointer<A> {
     /// Writes a checkpoint, when there is anything new. False when it could not be written.
     pub(crate) async fn checkpoint(&self) -> bool {
         let _alone = self.driven.writing.lock().await;
-        let Some(checkpoint) = self.driven.state().begin_checkpoint() else {
+        let Some((checkpoint, floor)) = self.begin() else {
             return true;
         };
         let applied = checkpoint.applied();
-        let written = self.write(checkpoint).await;
+        let written = self.write(checkpoint, floor).await;
         if let Err(error) = &written {
             tracing::warn!(%error, %applied, "a checkpoint could not be written");
         }
@@ -125,8 +125,31 @@ impl<A: Apply> Checkpointer<A> {
         written.is_ok()
     }
 
+    /// What is to be written, and whether a floor checkpoint goes with it. When there is nothing
+    /// new, that can be all there is to do.
+    fn begin(&self) -> Option<(A::Checkpoint, bool)> {
+        let new = self.driven.state().begin_checkpoint();
+        match new {
+            Some(new) => Some((new, self.is_floor_due())),
+            None if self.is_floor_missing() => {
+                let same = self.driven.state().begin_checkpoint_anyway();
+                same.map(|same| (same, true))
+            }
+            None => None,
+        }
+    }
+
+    /// A group at rest, while others fill segments, gets a floor checkpoint of all it has. It
+    /// will apply nothing more before its entries are to go, and without one they could not.
+    fn is_floor_missing(&self) -> bool {
+        let newest = self.floors.newest().map(|newest| newest.index);
+        let last = self.wal.last(self.group).map(|last| last.index);
+        let applied = self.driven.state().applied().map(|applied| applied.index);
+        self.wal.rests(self.group) && newest < last && applied == last
+    }
+
     /// A floor checkpoint is written when enough of the log lies behind the one before: the
-    /// more there is, the rarer.
+    /// more there is, the rarer. All groups fill the log.
     fn is_floor_due(&self) -> bool {
         let newest = self.floors.newest().map_or(0, |newest| newest.index);
         let part = self.wal.bytes() / FLOORS_PER_LOG;
@@ -135,7 +158,7 @@ impl<A: Apply> Checkpointer<A> {
     }
 
     /// Never ahead of the log.
-    async fn write(&self, checkpoint: A::Checkpoint) -> io::Result<()> {
+    async fn write(&self, checkpoint: A::Checkpoint, floor: bool) -> io::Result<()> {
         let applied = to_entry_id(&checkpoint.applied());
         // An older term with the same index is an entry that was cut off since.
         let covers =
@@ -150,7 +173,6 @@ impl<A: Apply> Checkpointer<A> {
             }
             tokio::time::sleep(Duration::from_millis(DURABLE_POLL_MS)).await;
         }
-        let floor = self.is_floor_due();
         let floor = floor.then(|| self.floors.new_floor(applied.index));
         let exported = floor.is_some();
         let written = self.blocking.run(move || checkpoint.write(floor)).await;

@@ -57,6 +57,7 @@ impl<A: Apply, P: Propose> Retention<A, P> {
                 tracing::warn!(%error, "it is not known how full the disk is");
             }
             if self.leadership.borrow().is_leading()
+                && !self.waits_for_a_floor()
                 && let Err(error) = self.expire().await
             {
                 tracing::warn!(%error, "nothing expires now");
@@ -65,6 +66,15 @@ impl<A: Apply, P: Propose> Retention<A, P> {
                 tracing::warn!(%error, "the log keeps what it does not need any more");
             }
         }
+    }
+
+    /// A group at rest can go on from no floor checkpoint but one of its last entry, which comes
+    /// soon. To raise the floor is an entry more, after which it would have to wait for the next
+    /// one.
+    fn waits_for_a_floor(&self) -> bool {
+        let newest = self.floors.newest().map(|newest| newest.index);
+        let last = self.wal.last(self.group).map(|last| last.index);
+        self.wal.rests(self.group) && newest < last
     }
 
     /// Proposes a higher floor when whole segments have expired.
@@ -116,7 +126,8 @@ impl<A: Apply, P: Propose> Retention<A, P> {
     }
 }
 
-/// Up to where the floor can be raised so that whole segments go.
+/// Up to where the floor can be raised so that whole segments go. Which ones are too many is
+/// decided for all groups together: the oldest of the log, whoever has most in them.
 fn expired(
     group: u32,
     limits: RetentionLimits,
@@ -126,21 +137,20 @@ fn expired(
 ) -> io::Result<Option<u64>> {
     let floor = expiry.floor();
     let full = wal.full_segments(group);
-    let mut over_bytes = limits
+    let over_bytes = limits
         .retention_bytes
         .map_or(0, |limit| wal.bytes().saturating_sub(limit));
+    let too_many = wal.oldest_of(over_bytes);
     let expired_before_ms = now_ms.saturating_sub(limits.retention_ms);
     let (mut upto, mut visible_since_ms) = (floor, expired_before_ms);
     for segment in &full {
-        let by_size = over_bytes > 0;
-        over_bytes = over_bytes.saturating_sub(segment.bytes);
         if segment.last_index <= floor {
             continue;
         }
         let written_ms = written_ms(wal, group, segment)?;
         if written_ms < expired_before_ms {
             upto = segment.last_index;
-        } else if by_size {
+        } else if Some(segment.segment) <= too_many {
             upto = segment.last_index;
             // What became visible later, out of an old entry, is as new as what is kept.
             visible_since_ms = written_ms.saturating_add(1);
@@ -157,7 +167,8 @@ fn expired(
     Ok(upto.filter(|upto| *upto > floor))
 }
 
-/// The same when the disk is too full: so much goes before its time, if it has been consumed.
+/// The same when the disk is too full: so much of the log goes before its time, if it has been
+/// consumed.
 fn consumed(
     group: u32,
     over_bytes: u64,
@@ -166,14 +177,10 @@ fn consumed(
 ) -> io::Result<Option<u64>> {
     let floor = expiry.floor();
     let full = wal.full_segments(group);
-    let mut left = over_bytes;
-    let enough = full.iter().filter(|full| full.last_index > floor);
-    let enough = enough.take_while(|full| {
-        let more = left > 0;
-        left = left.saturating_sub(full.bytes);
-        more
-    });
-    let Some(upto) = enough.last().map(|full| full.last_index) else {
+    let enough = wal.oldest_of(over_bytes);
+    let oldest = full.iter().take_while(|full| Some(full.segment) <= enough);
+    let upto = oldest.last().map(|full| full.last_index);
+    let Some(upto) = upto.filter(|upto| *upto > floor) else {
         return Ok(None);
     };
     let possible = expiry.expirable_consumed(upto)?;

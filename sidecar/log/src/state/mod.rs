@@ -256,10 +256,14 @@ impl Apply for State {
     }
 
     fn begin_checkpoint(&mut self) -> Option<Checkpoint> {
-        let applied = self.applied?;
-        if self.checkpointed == Some(applied) {
-            return None;
+        match self.checkpointed == self.applied {
+            true => None,
+            false => self.begin_checkpoint_anyway(),
         }
+    }
+
+    fn begin_checkpoint_anyway(&mut self) -> Option<Checkpoint> {
+        let applied = self.applied?;
         // Left by a writer that did not live to tell how it went.
         self.end_checkpoint(false);
         let membership = self.membership.clone();

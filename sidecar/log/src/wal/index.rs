@@ -24,8 +24,6 @@ pub(crate) struct FullSegment {
     pub(crate) segment: u32,
     /// The index of the group's last entry in there.
     pub(crate) last_index: u64,
-    /// What it takes on the disk.
-    pub(crate) bytes: u64,
 }
 
 /// A full segment: where its table is.
@@ -137,12 +135,32 @@ impl Index {
         let full = |(segment, last_index)| FullSegment {
             segment,
             last_index,
-            bytes: self
-                .sealed
-                .get(&segment)
-                .map_or(0, |sealed| u64::from(sealed.bytes)),
         };
         runs.map(full).collect()
+    }
+
+    /// The last of the oldest full segments that together take so many bytes, or of all of them.
+    pub(super) fn oldest_of(&self, bytes: u64) -> Option<u32> {
+        let mut left = bytes;
+        let oldest = self.sealed.iter().take_while(|(_, sealed)| {
+            let more = left > 0;
+            left = left.saturating_sub(u64::from(sealed.bytes));
+            more
+        });
+        oldest.last().map(|(segment, _)| *segment)
+    }
+
+    /// What the full segments take, from the one on with the group's next entry after this one;
+    /// none when there is no such entry.
+    pub(super) fn bytes_after(&self, group: u32, index: u64) -> Option<u64> {
+        let begin = self.groups.get(&group)?.begin();
+        match self.locate(group, begin.max(index + 1))? {
+            Location::Active(_) => Some(0),
+            Location::Sealed(segment) => {
+                let since = self.sealed.range(segment..);
+                Some(since.map(|(_, sealed)| u64::from(sealed.bytes)).sum())
+            }
+        }
     }
 
     /// What all full segments take.

@@ -46,6 +46,8 @@ pub(crate) struct Wal {
     /// Does the threads' work where there are none.
     #[cfg(feature = "simulation")]
     pub(super) inline: Option<Mutex<super::inline::Inline>>,
+    /// Held while segments are removed, one after the other.
+    removing: Mutex<()>,
     /// Kept until nothing is written any more.
     held: Mutex<Option<File>>,
 }
@@ -101,6 +103,7 @@ impl Wal {
             threads: Mutex::default(),
             #[cfg(feature = "simulation")]
             inline: None,
+            removing: Mutex::default(),
             held: Mutex::default(),
         };
         let active = wal.plan(recovered.active, recovered.prepared);
@@ -222,6 +225,8 @@ impl Wal {
     /// Removes the oldest full segments as far as no group needs them; what has been purged
     /// must be durable. Tells how many bytes that gave back. Blocking.
     pub(crate) fn remove_purged(&self) -> io::Result<u64> {
+        // Every group removes them, but a crash must leave no gap between two.
+        let _alone = lock(&self.removing);
         let mut freed = 0;
         loop {
             let segment = {
@@ -237,7 +242,6 @@ impl Wal {
             self.reader.forget_segment(segment);
             let path = segment::path_of(&self.shared.directory, segment);
             self.shared.disk.remove(&path)?;
-            // One after the other, so that a crash leaves no gap.
             self.shared.disk.sync_directory(&self.shared.directory)?;
         }
     }
@@ -253,12 +257,24 @@ impl Wal {
         state.index.sealed_bytes() + u64::from(state.active.bytes)
     }
 
-    /// What has been written since the segment with this entry was full, about.
+    /// The last of the oldest full segments that together take so many bytes, whatever is in
+    /// them; none when that is no bytes.
+    pub(crate) fn oldest_of(&self, bytes: u64) -> Option<u32> {
+        lock(&self.shared.state).index.oldest_of(bytes)
+    }
+
+    /// What all groups have written since the segment with the group's next entry after this
+    /// one was begun; nothing when there is no such entry.
     pub(crate) fn bytes_after(&self, group: u32, index: u64) -> u64 {
         let state = lock(&self.shared.state);
-        let full = state.index.full_segments(group);
-        let after = full.iter().filter(|full| full.last_index > index);
-        after.map(|full| full.bytes).sum::<u64>() + u64::from(state.next_offset)
+        let full = state.index.bytes_after(group, index);
+        full.map_or(0, |full| full + u64::from(state.next_offset))
+    }
+
+    /// True when the group has entries, and none of them in the segment that is being written.
+    pub(crate) fn rests(&self, group: u32) -> bool {
+        let rests = |group: &Group| Some(group.has_entries() && group.slots.is_empty());
+        self.of_group(group, rests).unwrap_or(false)
     }
 
     fn push(

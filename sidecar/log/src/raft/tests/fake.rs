@@ -101,6 +101,10 @@ impl Apply for Counting {
         Some(Noted { applied, writing })
     }
 
+    fn begin_checkpoint_anyway(&mut self) -> Option<Noted> {
+        self.begin_checkpoint()
+    }
+
     fn end_checkpoint(&mut self, written: bool) {
         if written {
             self.unwritten = 0;
