@@ -9,9 +9,11 @@ use bytes::Bytes;
 use outrigger_log::cluster::{
     ClusterOptions, Exchange, Identity, Leadership, Member, OpenExchange, Purpose, Start, Transport,
 };
-use outrigger_log::{Command, Log, NewMessage, OpenError, Options, Outcome, SubmitError, TopicId};
+use outrigger_log::{
+    Command, Log, Logs, NewMessage, OpenError, Options, Outcome, SubmitError, TopicId,
+};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Longer than anything takes on a machine that does much else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,7 +21,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Which nodes there are, and who cannot hear whom.
 #[derive(Default)]
 pub(crate) struct Network {
-    nodes: Mutex<BTreeMap<u64, Log>>,
+    nodes: Mutex<BTreeMap<u64, Logs>>,
+    /// Streams to a node end when it does: then this is dropped.
+    alive: Mutex<BTreeMap<u64, watch::Sender<()>>>,
     cut: Mutex<BTreeSet<(u64, u64)>>,
 }
 
@@ -52,16 +56,19 @@ impl Transport for Line {
         let (network, own) = (Arc::clone(&self.network), self.own);
         assert_eq!(member.address, address(target));
         Box::pin(async move {
-            let log = network.nodes.lock().unwrap().get(&target).cloned();
-            let log = log.filter(|_| network.reaches(own, target));
-            let log = log.ok_or(std::io::ErrorKind::NotConnected)?;
+            let logs = network.nodes.lock().unwrap().get(&target).cloned();
+            let logs = logs.filter(|_| network.reaches(own, target));
+            let logs = logs.ok_or(std::io::ErrorKind::NotConnected)?;
+            let alive = network.alive.lock().unwrap()[&target].subscribe();
             let (frames, outgoing) = mpsc::channel(16);
             let (incoming, answers) = mpsc::channel(16);
             let (served, frames_there) = mpsc::channel(16);
-            let answers_there = log.serve_peer(own, purpose, frames_there);
+            let answers_there = logs.serve_peer(own, purpose, frames_there);
             let there = Arc::clone(&network);
-            tokio::spawn(carry(outgoing, served, move || there.reaches(own, target)));
-            tokio::spawn(carry(answers_there, incoming, move || {
+            tokio::spawn(carry(outgoing, served, alive.clone(), move || {
+                there.reaches(own, target)
+            }));
+            tokio::spawn(carry(answers_there, incoming, alive, move || {
                 network.reaches(target, own)
             }));
             Ok(Exchange { frames, answers })
@@ -73,16 +80,21 @@ impl Transport for Line {
 async fn carry(
     mut from: mpsc::Receiver<Bytes>,
     to: mpsc::Sender<Bytes>,
+    mut alive: watch::Receiver<()>,
     reaches: impl Fn() -> bool,
 ) {
     loop {
         let frame = tokio::select! {
             frame = from.recv() => frame,
             () = to.closed() => return,
+            _ = alive.changed() => return,
         };
         let Some(frame) = frame else { return };
         if !reaches() {
-            return to.closed().await;
+            tokio::select! {
+                () = to.closed() => return,
+                _ = alive.changed() => return,
+            }
         }
         if to.send(frame).await.is_err() {
             return;
@@ -129,7 +141,8 @@ impl Cluster {
     pub(crate) fn adopt(&self, id: u64) -> Member {
         let path = self.path(id);
         Identity::read_or_make(&path, id).unwrap();
-        let identity = Identity::adopt(&path, "test", 1).unwrap();
+        let groups = (self.options)(&path).groups;
+        let identity = Identity::adopt(&path, "test", groups).unwrap();
         Member {
             address: address(id),
             edge: format!("node-{id}:7070"),
@@ -140,18 +153,27 @@ impl Cluster {
     pub(crate) async fn start(&self, id: u64, start: Start) -> Result<Log, OpenError> {
         let network = Arc::clone(&self.network);
         let transport = Arc::new(Line { network, own: id });
-        let log = Log::open(Options {
+        let alive = watch::Sender::new(());
+        self.network.alive.lock().unwrap().insert(id, alive);
+        let logs = Logs::open(Options {
             node_id: id,
             cluster: Some(ClusterOptions { transport, start }),
             ..(self.options)(&self.path(id))
         })
         .await?;
-        self.network.nodes.lock().unwrap().insert(id, log.clone());
+        let log = logs.group(0).unwrap().clone();
+        self.network.nodes.lock().unwrap().insert(id, logs);
         Ok(log)
     }
 
     pub(crate) fn log(&self, id: u64) -> Log {
-        self.network.nodes.lock().unwrap()[&id].clone()
+        self.group(id, 0)
+    }
+
+    /// A data group of a node.
+    pub(crate) fn group(&self, id: u64, group: u32) -> Log {
+        let nodes = self.network.nodes.lock().unwrap();
+        nodes[&id].group(group).unwrap().clone()
     }
 
     pub(crate) fn ids(&self) -> Vec<u64> {
@@ -160,8 +182,9 @@ impl Cluster {
 
     /// Ends a node without giving it time for anything, and waits until its files are free.
     pub(crate) async fn kill(&self, id: u64) {
-        let log = self.network.nodes.lock().unwrap().remove(&id);
-        drop(log.expect("the node runs"));
+        let logs = self.network.nodes.lock().unwrap().remove(&id);
+        self.network.alive.lock().unwrap().remove(&id);
+        drop(logs.expect("the node runs"));
         eventually("the directory is free", || {
             Identity::read_or_make(&self.path(id), id).is_ok()
         })
@@ -170,16 +193,22 @@ impl Cluster {
 
     /// Stops a node in order.
     pub(crate) async fn stop(&self, id: u64) {
-        let log = self.network.nodes.lock().unwrap().remove(&id);
-        log.expect("the node runs").shutdown().await;
+        let logs = self.network.nodes.lock().unwrap().remove(&id);
+        logs.expect("the node runs").shutdown().await;
     }
 
     /// Who leads, besides those who are left out.
     pub(crate) async fn leader_besides(&self, besides: &[u64]) -> (u64, Log) {
+        self.leader_of(0, besides).await
+    }
+
+    /// Who leads a data group, besides those who are left out.
+    pub(crate) async fn leader_of(&self, group: u32, besides: &[u64]) -> (u64, Log) {
         let mut found = None;
         eventually("somebody leads", || {
             let nodes = self.network.nodes.lock().unwrap();
-            let leads = |(id, log): (&u64, &Log)| {
+            let leads = |(id, logs): (&u64, &Logs)| {
+                let log = logs.group(group)?;
                 let leading = log.leadership().borrow().is_leading() && !besides.contains(id);
                 leading.then(|| (*id, log.clone()))
             };
@@ -196,8 +225,14 @@ impl Cluster {
 
     /// All nodes have applied what the leader has, and have the same of it.
     pub(crate) async fn agree(&self) {
-        let (_, leader) = self.leader().await;
-        let logs: Vec<_> = self.ids().into_iter().map(|id| self.log(id)).collect();
+        self.agree_in(0).await;
+    }
+
+    /// The same in a data group.
+    pub(crate) async fn agree_in(&self, group: u32) {
+        let (_, leader) = self.leader_of(group, &[]).await;
+        let ids = self.ids().into_iter();
+        let logs: Vec<_> = ids.map(|id| self.group(id, group)).collect();
         let applied = || -> BTreeSet<_> {
             let applied = logs.iter().map(|log| log.status().applied_index);
             applied.chain([leader.status().applied_index]).collect()
@@ -296,13 +331,23 @@ pub(crate) async fn write(
     writer: u32,
     stop: Arc<std::sync::atomic::AtomicBool>,
 ) -> Vec<String> {
+    write_to(0, cluster, writer, stop).await
+}
+
+/// The same in a data group.
+pub(crate) async fn write_to(
+    group: u32,
+    cluster: Arc<Cluster>,
+    writer: u32,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut number = 0_u64;
     while !stop.load(std::sync::atomic::Ordering::SeqCst) {
         let logs: Vec<_> = cluster
             .ids()
             .into_iter()
-            .map(|id| cluster.log(id))
+            .map(|id| cluster.group(id, group))
             .collect();
         let leader = logs
             .iter()

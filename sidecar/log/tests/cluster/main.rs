@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+mod groups;
 mod harness;
 mod leaders;
 mod members;
