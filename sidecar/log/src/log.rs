@@ -261,6 +261,12 @@ impl Log {
         &self.inner.shared
     }
 
+    /// The write-ahead log of all data groups.
+    #[cfg(test)]
+    pub(crate) fn wal(&self) -> &Arc<crate::wal::Wal> {
+        &self.inner.home.wal
+    }
+
     /// For reading message bodies.
     pub(crate) fn reader(&self) -> &Reader {
         self.inner.home.wal.reader()

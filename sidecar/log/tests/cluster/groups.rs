@@ -287,7 +287,7 @@ async fn another_number_of_groups_is_refused() {
     for groups in [0, 65, 2] {
         let options = Options {
             groups,
-            ..Options::new(&cluster.path(9))
+            ..Options::new(cluster.path(9))
         };
         let error = Log::open(options).await.unwrap_err();
         assert!(matches!(error, OpenError::Options(_)), "{error}");

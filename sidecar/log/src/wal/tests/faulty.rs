@@ -19,7 +19,8 @@ pub(crate) struct FaultyDisk {
 /// Syncs pass it one after the other, or wait in front of it.
 #[derive(Default)]
 struct Gate {
-    closed: Mutex<bool>,
+    /// How many more may pass; any number when there is nothing.
+    left: Mutex<Option<u32>>,
     opened: Condvar,
 }
 
@@ -28,21 +29,33 @@ pub(crate) struct Held(Arc<Gate>);
 
 impl FaultyDisk {
     pub(crate) fn hold_syncs(&self) -> Held {
-        *self.gate.closed.lock().unwrap() = true;
+        *self.gate.left.lock().unwrap() = Some(0);
         Held(Arc::clone(&self.gate))
+    }
+}
+
+impl Held {
+    /// So many more are done, and then they wait again.
+    pub(crate) fn let_pass(&self, syncs: u32) {
+        *self.0.left.lock().unwrap() = Some(syncs);
+        self.0.opened.notify_all();
     }
 }
 
 impl Gate {
     fn pass(&self) {
-        let closed = self.closed.lock().unwrap();
-        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+        let left = self.left.lock().unwrap();
+        let mut left = self
+            .opened
+            .wait_while(left, |left| *left == Some(0))
+            .unwrap();
+        *left = left.map(|left| left - 1);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        *self.0.closed.lock().unwrap() = false;
+        *self.0.left.lock().unwrap() = None;
         self.0.opened.notify_all();
     }
 }
