@@ -22,5 +22,6 @@ pub(crate) use self::{
     ending::Ending,
     groups::Groups,
     message::{tag_hash, with_body},
+    publish::too_many_operations,
     topics::{Topics, unknown as unknown_topic},
 };

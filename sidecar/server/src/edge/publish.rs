@@ -150,13 +150,7 @@ impl Reader {
         }
         let count = request.operations.len();
         if count > BATCH_COUNT_MAX {
-            let limit = format!("at most {BATCH_COUNT_MAX}");
-            return Err(Failure::invalid(
-                "TOO_MANY_OPERATIONS",
-                "operations",
-                count,
-                limit,
-            ));
+            return Err(too_many_operations(count));
         }
         let mut translation = Translation {
             numbers: Numbers::of(self.producer, &request)?,
@@ -283,6 +277,12 @@ impl Translation {
             }
         }
     }
+}
+
+/// A request has more operations than a batch may have.
+pub(crate) fn too_many_operations(count: usize) -> Failure {
+    let limit = format_args!("at most {BATCH_COUNT_MAX}");
+    Failure::invalid("TOO_MANY_OPERATIONS", "operations", count, limit)
 }
 
 fn identity(producer: &stored::ProducerIdentity) -> Result<(u128, u32), Failure> {

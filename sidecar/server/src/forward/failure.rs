@@ -109,7 +109,7 @@ pub(super) fn outcome_unknown() -> Failure {
     )
 }
 
-pub(super) fn leader_changed() -> Failure {
+pub(crate) fn leader_changed() -> Failure {
     Failure::new(
         Code::Unavailable,
         LEADER_CHANGED,
@@ -123,7 +123,7 @@ pub(super) fn response(failure: Failure) -> Response<Body> {
 }
 
 /// The end of a stream that is refused here.
-pub(super) fn trailers(failure: Failure) -> HeaderMap {
+pub(crate) fn trailers(failure: Failure) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if Status::from(failure).add_header(&mut trailers).is_err() {
         // It has no text that could not be a header; the code alone says enough.

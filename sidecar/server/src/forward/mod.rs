@@ -11,7 +11,7 @@
 
 mod body;
 pub(crate) mod data_group;
-mod failure;
+pub(crate) mod failure;
 mod finder;
 mod forwarder;
 mod method;

@@ -18,7 +18,10 @@ mod failure;
 mod fields;
 mod home;
 mod options;
+mod publish;
 mod router;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod way;
 mod wire;

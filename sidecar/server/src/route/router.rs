@@ -10,8 +10,10 @@ use outrigger_core::placement::Placement;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, codegen::Service, service::Routes};
 
-use super::{Options, admin, home::Home, unary, way::Way};
+use super::{Options, admin, home::Home, publish, unary, way::Way};
 use crate::edge::status::Failure;
+
+const PUBLISH: &str = "/outrigger.v1.Producer/Publish";
 
 /// Takes the calls of applications to the data groups that they concern; cheap to clone.
 ///
@@ -131,6 +133,9 @@ async fn serve(groups: Arc<Groups>, request: Request<Body>) -> Result<Response<B
     let path = request.uri().path();
     if let Some(home) = Home::of(path) {
         return unary::pass(&groups, home, request).await;
+    }
+    if path == PUBLISH {
+        return Ok(publish::serve(groups, request));
     }
     match admin::serve(&groups, request).await {
         Ok(answered) => answered,

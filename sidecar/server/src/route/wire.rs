@@ -11,6 +11,8 @@ use tonic::{Code, Status, body::Body};
 use super::failure;
 use crate::forward::{Framed, Frames, TooLong};
 
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// What came with a call besides its message.
 pub(super) type Head = Request<()>;
 
@@ -113,6 +115,15 @@ pub(super) fn with_body(body: Body) -> Response<Body> {
 
 /// The trailers of a call that went well.
 pub(super) fn ok() -> HeaderMap {
-    const STATUS: HeaderName = HeaderName::from_static("grpc-status");
     HeaderMap::from_iter([(STATUS, HeaderValue::from_static("0"))])
+}
+
+/// The trailers of a call that is refused here.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Its text cannot be a header; the code alone says enough.
+        trailers.insert(STATUS, HeaderValue::from(status.code() as i32));
+    }
+    trailers
 }

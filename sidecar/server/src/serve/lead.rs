@@ -44,9 +44,9 @@ impl Doors {
 
 /// What the tenures of all data groups have in common.
 #[derive(Clone)]
-pub(super) struct Common {
-    pub(super) config: Arc<Config>,
-    pub(super) readiness: Readiness,
+pub(crate) struct Common {
+    pub(crate) config: Arc<Config>,
+    pub(crate) readiness: Readiness,
 }
 
 /// Opens and closes the gate of a data group as this node gains and loses its lead, until it is

@@ -3,10 +3,10 @@
 
 mod gate;
 pub(crate) mod grpc;
-mod lead;
+pub(crate) mod lead;
 mod opening;
 mod signals;
-mod tenure;
+pub(crate) mod tenure;
 
 use std::{io, sync::Arc, time::Duration};
 

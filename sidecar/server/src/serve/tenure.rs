@@ -19,7 +19,7 @@ use crate::{
 /// Everything that runs only while this node leads: the services for applications, delivery,
 /// check-back. Nothing of it outlives the term: leases and schedules are made anew from what
 /// the log has recorded.
-pub(super) struct Tenure {
+pub(crate) struct Tenure {
     term: u64,
     routes: Routes,
     consumer: delivery::Service,
@@ -29,7 +29,7 @@ pub(super) struct Tenure {
 }
 
 impl Tenure {
-    pub(super) fn begin(common: &Common, log: &Log, term: u64) -> Result<Self, Error> {
+    pub(crate) fn begin(common: &Common, log: &Log, term: u64) -> Result<Self, Error> {
         let Common {
             config, readiness, ..
         } = common;
@@ -79,17 +79,17 @@ impl Tenure {
         })
     }
 
-    pub(super) fn term(&self) -> u64 {
+    pub(crate) fn term(&self) -> u64 {
         self.term
     }
 
     /// The services for applications.
-    pub(super) fn routes(&self) -> Routes {
+    pub(crate) fn routes(&self) -> Routes {
         self.routes.clone()
     }
 
     /// Ends every stream with this failure; calls that were taken are still answered.
-    pub(super) fn end(self, why: Failure) {
+    pub(crate) fn end(self, why: Failure) {
         self.consumer.drain(why.clone());
         self.ending.send_replace(Some(why));
         self.stopping.send_replace(true);
