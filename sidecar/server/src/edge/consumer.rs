@@ -91,8 +91,9 @@ impl Consumer for Service {
 
     async fn ack(&self, request: Request<AckRequest>) -> Result<Response<AckResponse>, Status> {
         let request = request.into_inner();
+        check_batch("receipts", request.receipts.len())?;
         let settle = Settle {
-            acks: batch("receipts", request.receipts)?,
+            acks: request.receipts,
             ..Settle::default()
         };
         let errors = self.settle(&request.consumer_group, settle).await?;
@@ -101,8 +102,9 @@ impl Consumer for Service {
 
     async fn nack(&self, request: Request<NackRequest>) -> Result<Response<NackResponse>, Status> {
         let request = request.into_inner();
+        check_batch("nacks", request.nacks.len())?;
         let settle = Settle {
-            nacks: asked_nacks(request.nacks)?,
+            nacks: asked_nacks(request.nacks),
             ..Settle::default()
         };
         let errors = self.settle(&request.consumer_group, settle).await?;
@@ -114,8 +116,9 @@ impl Consumer for Service {
         request: Request<ExtendRequest>,
     ) -> Result<Response<ExtendResponse>, Status> {
         let request = request.into_inner();
+        check_batch("extends", request.extends.len())?;
         let settle = Settle {
-            extends: asked_extends(request.extends)?,
+            extends: asked_extends(request.extends),
             ..Settle::default()
         };
         let errors = self.settle(&request.consumer_group, settle).await?;
@@ -123,57 +126,65 @@ impl Consumer for Service {
     }
 }
 
-fn not_subscribed() -> Failure {
+pub(crate) fn not_subscribed() -> Failure {
     let allowed = "set in the first request of the stream, and only there";
     Failure::invalid("SUBSCRIBE_MISSING", "subscribe", "not set", allowed)
 }
 
-/// A request after the first one.
-fn asked(request: ConsumeRequest) -> Result<Asked, Failure> {
+/// Looks at a request, but for the subscription of the first one.
+pub(crate) fn check_request(request: &ConsumeRequest) -> Result<(), Failure> {
     if request.subscribe.is_some() {
         let allowed = "set in the first request of the stream, and only there";
         let reason = "SUBSCRIBED_TWICE";
         return Err(Failure::invalid(reason, "subscribe", "set again", allowed));
     }
+    check_batch("acks", request.acks.len())?;
+    check_batch("nacks", request.nacks.len())?;
+    check_batch("extends", request.extends.len())
+}
+
+/// A request after the first one.
+fn asked(request: ConsumeRequest) -> Result<Asked, Failure> {
+    check_request(&request)?;
     Ok(Asked {
         credits: request.credits,
         request_id: request.request_id,
         settle: Settle {
-            acks: batch("acks", request.acks)?,
-            nacks: asked_nacks(request.nacks)?,
-            extends: asked_extends(request.extends)?,
+            acks: request.acks,
+            nacks: asked_nacks(request.nacks),
+            extends: asked_extends(request.extends),
         },
     })
 }
 
-fn asked_nacks(nacks: Vec<Nack>) -> Result<Vec<AskedNack>, Failure> {
-    let nacks = batch("nacks", nacks)?.into_iter();
-    Ok(nacks
+fn asked_nacks(nacks: Vec<Nack>) -> Vec<AskedNack> {
+    let nacks = nacks.into_iter();
+    nacks
         .map(|nack| AskedNack {
             receipt: nack.receipt,
             delay_ms: nack.delay_ms,
         })
-        .collect())
+        .collect()
 }
 
-fn asked_extends(extends: Vec<Extend>) -> Result<Vec<AskedExtend>, Failure> {
-    let extends = batch("extends", extends)?.into_iter();
-    Ok(extends
+fn asked_extends(extends: Vec<Extend>) -> Vec<AskedExtend> {
+    let extends = extends.into_iter();
+    extends
         .map(|extend| AskedExtend {
             receipt: extend.receipt,
             invisible_ms: extend.invisible_ms,
         })
-        .collect())
+        .collect()
 }
 
-fn batch<T>(field: &'static str, items: Vec<T>) -> Result<Vec<T>, Failure> {
-    if items.len() <= BATCH_COUNT_MAX {
-        return Ok(items);
+pub(crate) fn check_batch(field: &'static str, count: usize) -> Result<(), Failure> {
+    if count <= BATCH_COUNT_MAX {
+        return Ok(());
     }
     Err(Failure::invalid(
         "BATCH_TOO_LARGE",
         field,
-        format_args!("{} entries", items.len()),
+        format_args!("{count} entries"),
         format_args!("at most {BATCH_COUNT_MAX}"),
     ))
 }

@@ -19,6 +19,7 @@ mod transaction;
 
 pub use self::{admin::AdminService, guard::GuardService, producer::ProducerService};
 pub(crate) use self::{
+    consumer::{check_batch, check_request as check_consume_request, not_subscribed},
     ending::Ending,
     groups::Groups,
     message::{tag_hash, with_body},

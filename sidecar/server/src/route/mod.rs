@@ -14,12 +14,19 @@
 //! With one data group there is no router.
 
 mod admin;
+mod check_back;
+mod consume;
 mod failure;
 mod fields;
 mod home;
 mod options;
+mod pause;
 mod publish;
+mod receipt;
+mod receive;
 mod router;
+mod settle;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod unary;

@@ -10,10 +10,10 @@ use outrigger_core::placement::Placement;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, codegen::Service, service::Routes};
 
-use super::{Options, admin, home::Home, publish, unary, way::Way};
+use super::{
+    Options, admin, check_back, consume, home::Home, publish, receive, settle, unary, way::Way,
+};
 use crate::edge::status::Failure;
-
-const PUBLISH: &str = "/outrigger.v1.Producer/Publish";
 
 /// Takes the calls of applications to the data groups that they concern; cheap to clone.
 ///
@@ -134,8 +134,15 @@ async fn serve(groups: Arc<Groups>, request: Request<Body>) -> Result<Response<B
     if let Some(home) = Home::of(path) {
         return unary::pass(&groups, home, request).await;
     }
-    if path == PUBLISH {
-        return Ok(publish::serve(groups, request));
+    match path {
+        "/outrigger.v1.Producer/Publish" => return Ok(publish::serve(groups, request)),
+        "/outrigger.v1.Producer/CheckBack" => return Ok(check_back::serve(groups, request).await),
+        "/outrigger.v1.Consumer/Consume" => return Ok(consume::serve(groups, request).await),
+        "/outrigger.v1.Consumer/Receive" => return receive::receive(groups, request).await,
+        "/outrigger.v1.Consumer/Ack" => return settle::ack(&groups, request).await,
+        "/outrigger.v1.Consumer/Nack" => return settle::nack(&groups, request).await,
+        "/outrigger.v1.Consumer/Extend" => return settle::extend(&groups, request).await,
+        _ => {}
     }
     match admin::serve(&groups, request).await {
         Ok(answered) => answered,

@@ -58,6 +58,13 @@ pub(super) fn request(head: &Head, message: &Framed) -> Request<Body> {
     head.clone().map(|()| Body::new(StreamBody::new(body)))
 }
 
+/// What came with a call whose metadata is known.
+pub(super) fn head(metadata: tonic::metadata::MetadataMap) -> Head {
+    let mut head = Request::new(());
+    *head.headers_mut() = metadata.into_headers();
+    head
+}
+
 /// For a call of our own to a data group, with the metadata and the deadline of the call that
 /// it is made for.
 pub(super) fn call<M>(head: &Head, message: M) -> tonic::Request<M> {

@@ -125,6 +125,8 @@ impl DataGroup {
             ..Config::default()
         };
         config.log.segment_bytes = 32 << 20;
+        config.check_back.first_check_ms = 10;
+        config.delivery.retry_delays_ms = vec![0];
         let log = Log::open(options::log(&config)).await.unwrap();
         let (leader, _) = watch::channel(None);
         let group = Self {
@@ -166,6 +168,22 @@ impl DataGroup {
     /// Loses the streams after so many more messages, the last of which is lost as well.
     pub(super) fn cut_after(&self, messages: i64) {
         self.way.arriving.store(messages, SeqCst);
+    }
+
+    /// What a consumer group has not done.
+    pub(super) fn backlog(&self, consumer_group: &str) -> u64 {
+        let Some(consumer_group) = self.log.consumer_group(consumer_group) else {
+            return 0;
+        };
+        let mut backlog = 0;
+        for topic in self.log.topics() {
+            for queue in 0..topic.queues {
+                let progress = self.log.progress(consumer_group.id, topic.id, queue);
+                let (_, next) = self.log.queue_bounds(topic.id, queue);
+                backlog += next - progress.floor() - progress.acked_above_floor();
+            }
+        }
+        backlog
     }
 
     /// Everything that is visible, in the order of the log.

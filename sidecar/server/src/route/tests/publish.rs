@@ -1,7 +1,6 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use outrigger_proto::v1::{self, operation::Kind, outcome, producer_client::ProducerClient};
-use outrigger_sdk::{Client, Message, PublishOptions};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -10,73 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::{Cluster, reason};
+use super::{Cluster, LONG, reason};
 use crate::route::Options;
-
-const LONG: Duration = Duration::from_secs(60);
-
-/// The client of applications, which repeats what was not answered, before data groups whose
-/// streams break and whose leaders come and go.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_send_is_stored_once_and_in_order_whatever_breaks() {
-    const SENT: usize = 4_000;
-    let cluster = Arc::new(Cluster::start(3).await);
-    let topics: Vec<String> = cluster.topics(3).into_iter().flatten().collect();
-    let faults = tokio::spawn({
-        let cluster = Arc::clone(&cluster);
-        async move {
-            for step in 0_usize.. {
-                let group = &cluster.groups[step % 3];
-                match step % 4 {
-                    0..=2 => group.cut_after((step * 7 % 5) as i64),
-                    _ => {
-                        group.lose();
-                        sleep(Duration::from_millis(3)).await;
-                        group.lead();
-                    }
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-    });
-    let options = PublishOptions {
-        retry_total_ms: 60_000,
-        ..PublishOptions::default()
-    };
-    let client = Client::connect_with(&cluster.uri, options).await.unwrap();
-    let producer = client.producer("shop");
-    let mut answers = Vec::new();
-    for number in 0..SENT {
-        // Not in turn, so that there are runs of one data group as well.
-        let topic = &topics[(number * number / 7) % topics.len()];
-        let message = Message::new(topic, number.to_string());
-        answers.push(producer.send_nowait(message).await.unwrap());
-        if number % 50 == 0 {
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-    for answer in answers {
-        timeout(LONG, answer).await.unwrap().unwrap();
-    }
-    faults.abort();
-    let mut all = Vec::new();
-    for group in &cluster.groups {
-        let stored: Vec<usize> = group
-            .stored()
-            .iter()
-            .map(|message| std::str::from_utf8(&message.body).unwrap().parse().unwrap())
-            .collect();
-        assert!(
-            stored.len() > SENT / 10,
-            "{} in one data group",
-            stored.len()
-        );
-        assert!(stored.is_sorted(), "out of order: {stored:?}");
-        all.extend(stored);
-    }
-    all.sort_unstable();
-    assert_eq!(all, (0..SENT).collect::<Vec<_>>());
-}
 
 fn send(topic: &str, body: &str) -> v1::Operation {
     let message = v1::Message {
