@@ -16,6 +16,7 @@ mod crash_sync;
 mod derived;
 mod directory;
 mod floor;
+pub mod forwarding;
 mod home;
 mod log;
 mod logs;

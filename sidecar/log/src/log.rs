@@ -3,6 +3,7 @@ use std::sync::Arc;
 use outrigger_core::placement::Placement;
 
 use crate::apply::Expiry as _;
+use crate::blocking::Blocking;
 use crate::command::{Command, Durability};
 use crate::directory::DirectoryError;
 use crate::home::Home;
@@ -265,6 +266,11 @@ impl Log {
     #[cfg(test)]
     pub(crate) fn wal(&self) -> &Arc<crate::wal::Wal> {
         &self.inner.home.wal
+    }
+
+    /// Where to do what blocks on the disk.
+    pub(crate) fn blocking(&self) -> Blocking {
+        self.inner.home.blocking
     }
 
     /// For reading message bodies.

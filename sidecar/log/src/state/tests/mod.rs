@@ -2,6 +2,7 @@ mod admission;
 mod cost;
 mod expiry;
 mod failures;
+mod forwarding;
 mod limits;
 mod model;
 mod places;
