@@ -12,7 +12,7 @@ use crate::{database::LocalDatabase, transaction::Abort};
 
 /// The local transaction of an effect: it stands for the database connection, so
 /// statements run on `&mut **tx`.
-pub struct EffectTransaction<DB: LocalDatabase>(sqlx::Transaction<'static, DB>);
+pub struct EffectTransaction<DB: LocalDatabase>(pub(crate) sqlx::Transaction<'static, DB>);
 
 impl<DB: LocalDatabase> Deref for EffectTransaction<DB> {
     type Target = DB::Connection;

@@ -5,6 +5,7 @@
 //!   ([`transaction`]): delivered if and only if that transaction commits.
 //! - [`consumer`] receives them; [`inbox`] and [`guard`] make an effect happen once, however
 //!   often its message arrives.
+//! - [`barrier`] lets a participant of a saga do each of its calls once, and in no wrong order.
 //! - [`migrations`] has the tables that this needs in the application's database.
 //!
 //! ```no_run
@@ -31,9 +32,12 @@
 //!
 //! # Features
 //!
-//! - `postgres`, `sqlite`: the local database, through sqlx.
+//! - `postgres`, `mysql`, `sqlite`: the local database, through sqlx. MySQL's password check
+//!   `caching_sha2_password` needs TLS or sqlx's own feature `mysql-rsa`.
+//! - `redis`: the barrier of a saga's participant in Redis.
 
 pub mod admin;
+pub mod barrier;
 pub mod check_back;
 mod client;
 pub mod consumer;

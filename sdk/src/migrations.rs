@@ -1,4 +1,4 @@
-//! The tables of the fence and the inbox, as migrations that are compiled in.
+//! The tables of the fence, the inbox and the barrier, as migrations that are compiled in.
 //!
 //! They keep their own list of what has been applied, in the table
 //! `_outrigger_migrations`, so they do not disturb the application's migrations in the
@@ -22,6 +22,20 @@ const APPLIED_TABLE: &str = "_outrigger_migrations";
 /// ```
 pub fn postgres() -> Migrator {
     ours(sqlx::migrate!("../migrations/postgres"))
+}
+
+/// For MySQL from 8.0.13 and MariaDB from 10.6.
+///
+/// ```no_run
+/// # #[cfg(feature = "mysql")]
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = sqlx::MySqlPool::connect("mysql://app@localhost/orders").await?;
+/// outrigger_sdk::migrations::mysql().run(&pool).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn mysql() -> Migrator {
+    ours(sqlx::migrate!("../migrations/mysql"))
 }
 
 /// For SQLite.

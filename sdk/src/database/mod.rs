@@ -1,5 +1,8 @@
 //! What differs between the databases.
 
+pub(crate) mod barrier;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -10,18 +13,20 @@ use std::future::Future;
 use sqlx::{Pool, Transaction};
 use uuid::Uuid;
 
-/// A database that can hold the fence and the inbox: [`sqlx::Postgres`] with the feature
-/// `postgres`, [`sqlx::Sqlite`] with the feature `sqlite`.
+/// A database that can hold the fence, the inbox and the barrier: [`sqlx::Postgres`] with the
+/// feature `postgres`, [`sqlx::MySql`] (MySQL from 8.0.13, MariaDB from 10.6) with the feature
+/// `mysql`, [`sqlx::Sqlite`] with the feature `sqlite`.
 pub trait LocalDatabase: sqlx::Database + sealed::Dialect {}
 
 /// A row of the fence: the decision and the payload.
 pub(crate) type FenceRow = (String, Option<Vec<u8>>);
 
 pub(crate) mod sealed {
-    use super::{FenceRow, Future, Pool, Transaction, Uuid};
+    use super::{FenceRow, Future, Pool, Transaction, Uuid, barrier::BarrierDialect};
 
     /// The statements, each in the dialect of its database.
-    pub trait Dialect: sqlx::Database {
+    #[expect(private_bounds, reason = "nobody outside implements it")]
+    pub trait Dialect: sqlx::Database + BarrierDialect {
         /// Begins a transaction that will write.
         fn begin(
             pool: &Pool<Self>,

@@ -1,7 +1,7 @@
 use sqlx::{PgConnection, Pool, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::{FenceRow, LocalDatabase, sealed::Dialect};
+use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
 
 const INSERT_COMMIT: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'commit', $2)";
 const INSERT_ROLLBACK: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'rollback', $2) ON CONFLICT DO NOTHING";
@@ -106,3 +106,27 @@ impl Dialect for Postgres {
         }
     }
 }
+
+// Under READ COMMITTED each statement sees what was committed before it began, so the read
+// sees the row that the insert has met. Under a stricter level the insert fails with 40001
+// when it meets a row that the snapshot does not have.
+barrier_dialect!(Postgres {
+    insert: "INSERT INTO outrigger_barrier (saga_id, step, phase, outcome, attempt, output) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    read: "SELECT outcome, attempt, output FROM outrigger_barrier \
+           WHERE saga_id = $1 AND step = $2 AND phase = $3",
+    replace_refusal: "UPDATE outrigger_barrier SET outcome = $1, attempt = $2, output = $3 \
+                      WHERE saga_id = $4 AND step = $5 AND phase = $6 \
+                      AND outcome = 'refused' AND attempt < $7",
+    write_output: "UPDATE outrigger_barrier SET output = $1 \
+                   WHERE saga_id = $2 AND step = $3 AND phase = $4",
+    collect: "DELETE FROM outrigger_barrier WHERE ctid = ANY (ARRAY( \
+                  SELECT ctid FROM outrigger_barrier \
+                  WHERE created_at < now() - $1 * interval '1 millisecond' \
+                  ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    is_conflict: |error| {
+        let code = error.as_database_error().and_then(|error| error.code());
+        // Serialisation failure, deadlock, lock not available in time.
+        matches!(code.as_deref(), Some("40001" | "40P01" | "55P03"))
+    },
+});

@@ -1,7 +1,7 @@
 use sqlx::{Pool, Sqlite, SqliteConnection, Transaction};
 use uuid::Uuid;
 
-use super::{FenceRow, LocalDatabase, sealed::Dialect};
+use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
 
 const INSERT_COMMIT: &str =
     "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'commit', ?2)";
@@ -17,6 +17,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// The low byte of SQLite's extended result codes.
 const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
 const CONSTRAINT: i32 = 19;
 
 impl LocalDatabase for Sqlite {}
@@ -85,14 +86,30 @@ impl Dialect for Sqlite {
     }
 
     fn is_certainly_not_committed(error: &sqlx::Error) -> bool {
-        let code = error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .and_then(|code| code.parse::<i32>().ok());
-        match code {
-            // The transaction is still open and is rolled back when it is dropped.
-            Some(code) => matches!(code & 0xff, BUSY | CONSTRAINT),
-            None => false,
-        }
+        // The transaction is still open and is rolled back when it is dropped.
+        primary_code(error).is_some_and(|code| matches!(code, BUSY | CONSTRAINT))
     }
+}
+
+// There is one writer at a time, from the beginning of its transaction to the end.
+barrier_dialect!(Sqlite {
+    insert: "INSERT INTO outrigger_barrier (saga_id, step, phase, outcome, attempt, output) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+    read: "SELECT outcome, attempt, output FROM outrigger_barrier \
+           WHERE saga_id = ?1 AND step = ?2 AND phase = ?3",
+    replace_refusal: "UPDATE outrigger_barrier SET outcome = ?1, attempt = ?2, output = ?3 \
+                      WHERE saga_id = ?4 AND step = ?5 AND phase = ?6 \
+                      AND outcome = 'refused' AND attempt < ?7",
+    write_output: "UPDATE outrigger_barrier SET output = ?1 \
+                   WHERE saga_id = ?2 AND step = ?3 AND phase = ?4",
+    collect: "DELETE FROM outrigger_barrier WHERE (saga_id, step, phase) IN ( \
+                  SELECT saga_id, step, phase FROM outrigger_barrier \
+                  WHERE created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?1 \
+                  ORDER BY created_at LIMIT ?2)",
+    is_conflict: |error| primary_code(error).is_some_and(|code| matches!(code, BUSY | LOCKED)),
+});
+
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<i32>().ok()? & 0xff)
 }

@@ -8,13 +8,12 @@ use std::{
 use super::{
     Error, POSTGRES_URL_ENV, port,
     supervised::{Supervised, find_program},
+    unprivileged::unprivileged,
 };
 
 const ATTEMPTS_MAX: u32 = 5;
 const CONNECTIONS_MAX: u32 = 300;
 const DEBIAN_ROOT: &str = "/usr/lib/postgresql";
-/// PostgreSQL refuses to run as root; these users exist for such purposes.
-const UNPRIVILEGED_USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// What a private PostgreSQL must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Postgres {
     fn start_on(port: u16, role: Role, durability: Durability) -> Result<Self, Error> {
         let initdb = program("initdb")?;
         let postgres = program("postgres")?;
-        let run_as = unprivileged()?;
+        let run_as = unprivileged("postgres")?;
         let directory = tempfile::Builder::new()
             .prefix("outrigger-postgres-")
             .tempdir()
@@ -121,21 +120,6 @@ impl AsRef<str> for Postgres {
     }
 }
 
-/// The same server and user, another database.
-pub(super) fn with_database(url: &str, database: &str) -> Result<String, Error> {
-    let (base, options) = url
-        .split_once('?')
-        .map_or((url, None), |(base, options)| (base, Some(options)));
-    let (server, _) = base.rsplit_once('/').ok_or_else(|| Error::Database {
-        url: url.to_owned(),
-        error: "the URL names no database".to_owned(),
-    })?;
-    Ok(match options {
-        Some(options) => format!("{server}/{database}?{options}"),
-        None => format!("{server}/{database}"),
-    })
-}
-
 fn program(name: &'static str) -> Result<PathBuf, Error> {
     find_program(name, &debian_directories()).ok_or(Error::NotInstalled {
         program: name,
@@ -158,28 +142,6 @@ fn debian_directories() -> Vec<PathBuf> {
         .collect();
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     versions.into_iter().map(|(_, path)| path).collect()
-}
-
-/// Whom to become when this process is root.
-fn unprivileged() -> Result<Option<(u32, u32)>, Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let users = fs::read_to_string("/etc/passwd")
-        .map_err(|error| Error::path("read", Path::new("/etc/passwd"), &error))?;
-    let ids = UNPRIVILEGED_USERS.iter().find_map(|wanted| {
-        users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            let user = fields.nth(1)?.parse().ok()?;
-            let group = fields.next()?.parse().ok()?;
-            (name == *wanted).then_some((user, group))
-        })
-    });
-    ids.map(Some).ok_or_else(|| Error::Io {
-        doing: "look for a user to run PostgreSQL as".to_owned(),
-        error: format!("none of {UNPRIVILEGED_USERS:?} exists, and PostgreSQL refuses root"),
-    })
 }
 
 fn initialise(initdb: &Path, data: &Path, run_as: Option<(u32, u32)>) -> Result<(), Error> {

@@ -93,7 +93,7 @@ impl Supervised {
     /// notice before it is told to stop.
     fn gave_up(&self) -> bool {
         let output = self.output();
-        ["could not bind", "Failed listening", "FATAL"]
+        ["could not bind", "Failed listening", "FATAL", "[ERROR]"]
             .iter()
             .any(|sign| output.contains(sign))
     }
