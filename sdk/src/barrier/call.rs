@@ -3,8 +3,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::LONGEST_SAGA;
-
 /// The longest id of a saga, in bytes.
 pub const SAGA_ID_MAX_BYTES: usize = 255;
 /// The longest name of a step, in bytes.
@@ -176,7 +174,8 @@ impl Call {
     }
 
     /// Sets when the saga began, by the clock of whoever runs it. Then a call of a saga that
-    /// is older than [`LONGEST_SAGA`] is refused, because rows of it may have been collected.
+    /// is older than the [longest](super::Barrier::longest_saga) is an error, because rows of
+    /// it may have been collected.
     #[must_use]
     pub fn saga_started_at(mut self, at: SystemTime) -> Self {
         self.saga_started_at = Some(at);
@@ -210,10 +209,9 @@ impl Call {
         self
     }
 
-    /// The age of a saga that is too old.
-    pub(super) fn too_old(&self) -> Option<Duration> {
-        let age = self.saga_started_at?.elapsed().ok()?;
-        (age > LONGEST_SAGA).then_some(age)
+    /// The age of the saga, when it is known.
+    pub(super) fn saga_age(&self) -> Option<Duration> {
+        self.saga_started_at?.elapsed().ok()
     }
 }
 

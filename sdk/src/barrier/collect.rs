@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Barrier, CollectError, RETENTION_MIN};
+use super::{Barrier, CollectError, RETENTION_MARGIN};
 use crate::database::LocalDatabase;
 
 /// Rows that one transaction deletes at most, so that nobody waits for it.
@@ -12,11 +12,13 @@ impl<DB: LocalDatabase> Barrier<DB> {
     ///
     /// # Errors
     ///
-    /// A retention below [`RETENTION_MIN`] is refused: a row that is missing too early lets a
+    /// A retention shorter than the [longest saga](Barrier::longest_saga) and
+    /// [`RETENTION_MARGIN`] is refused: a row that is missing too early lets a
     /// repeated call through, and makes an undo believe that there is nothing to undo.
     pub async fn collect(&self, retention: Duration) -> Result<u64, CollectError> {
-        if retention < RETENTION_MIN {
-            return Err(CollectError::RetentionTooShort { retention });
+        let least = self.longest_saga.saturating_add(RETENTION_MARGIN);
+        if retention < least {
+            return Err(CollectError::RetentionTooShort { retention, least });
         }
         let older_than_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX / 1_000_000);
         let mut collected = 0;

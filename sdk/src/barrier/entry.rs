@@ -9,7 +9,8 @@ use crate::database::{
 /// What the rows say about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// It is for the first time: do the effect in this transaction, then [`finish`].
+    /// It is for the first time: do the effect in this transaction, then
+    /// [`Barrier::finish`](super::Barrier::finish).
     Run,
     /// It has its answer already; there is nothing to do but to commit.
     Answered(Outcome),
@@ -51,39 +52,6 @@ impl From<Obstacle> for Error {
             Obstacle::Error(error) => error,
         }
     }
-}
-
-/// Enters the barrier within the transaction that `connection` is in, before anything else
-/// of the call happens. For those who run the transaction themselves;
-/// [`Barrier::run`](super::Barrier::run) does all of it.
-///
-/// On [`Entry::Run`] do the effect, call [`finish`], and commit. On [`Entry::Answered`] commit
-/// as well: an undo that has met nothing leaves rows that keep a late action away. On any
-/// error, and when the effect fails, roll back; a business failure is recorded with
-/// [`Barrier::refuse`](super::Barrier::refuse) after that.
-///
-/// # Errors
-///
-/// [`Error::Busy`]: roll back and do it again.
-pub async fn enter<DB: LocalDatabase>(
-    connection: &mut DB::Connection,
-    call: &Call,
-) -> Result<Entry, Error> {
-    Ok(try_enter::<DB>(connection, call).await?)
-}
-
-/// Writes the output of an effect that has happened, at the end of its transaction. It is
-/// also what notices that the transaction is no longer the one that [`enter`] was called in.
-///
-/// # Errors
-///
-/// [`Error::TransactionLost`], or the database's own; roll back then.
-pub async fn finish<DB: LocalDatabase>(
-    connection: &mut DB::Connection,
-    call: &Call,
-    output: &[u8],
-) -> Result<(), Error> {
-    Ok(try_finish::<DB>(connection, call, output).await?)
 }
 
 pub(super) async fn try_enter<DB: LocalDatabase>(

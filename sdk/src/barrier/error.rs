@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use super::{LONGEST_SAGA, RETENTION_MIN};
 use crate::transaction::Abort;
 
 /// Why a call has no outcome. Nothing of its effect is committed, except where a variant says
@@ -73,13 +72,15 @@ pub enum Error {
     #[error(
         "{call} is of a saga that is {} days old, the longest may be {} days old",
         days(*age),
-        days(LONGEST_SAGA)
+        days(*longest)
     )]
     SagaTooOld {
         /// The call.
         call: String,
         /// How old it is.
         age: Duration,
+        /// How old it may be.
+        longest: Duration,
     },
 
     /// A row holds an outcome that is none.
@@ -143,11 +144,13 @@ pub enum CollectError {
     #[error(
         "retention is {} days, at least {} days are needed",
         days(*retention),
-        days(RETENTION_MIN)
+        days(*least)
     )]
     RetentionTooShort {
         /// What was asked for.
         retention: Duration,
+        /// The longest saga, and a day.
+        least: Duration,
     },
     /// The database failed. What was deleted before stays deleted.
     #[error("the database failed: {0}")]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::{
-    Call, Error, Failure, Outcome, Phase,
+    Call, Error, Failure, LONGEST_SAGA_DEFAULT, Outcome, Phase,
     sql::{check_age, check_size},
 };
 
@@ -79,10 +79,10 @@ impl<S: Clone> FakeBarrier<S> {
     /// See [`Error`].
     pub async fn run<F, T>(&self, call: &Call, effect: F) -> Result<Outcome, Error>
     where
-        F: AsyncFn(&mut S) -> Result<T, Failure>,
+        F: AsyncFnOnce(&mut S) -> Result<T, Failure>,
         T: Into<Bytes>,
     {
-        check_age(call)?;
+        check_age(call, LONGEST_SAGA_DEFAULT)?;
         let mut inner = self.inner.lock().await;
         if let Some(outcome) = inner.enter(call)? {
             return Ok(outcome);

@@ -46,9 +46,11 @@
 //!
 //! # How long rows are kept
 //!
-//! A saga may last [`LONGEST_SAGA`], the time it is parked included. Rows are kept for
-//! [`RETENTION_MIN`] at least ([`Barrier::collect`]). Give the calls the time at which the saga
-//! [began](Call::saga_started_at), and a call of an older saga is an error instead of a guess.
+//! Rows are needed as long as their saga lasts, the time it is parked included, and for a day
+//! more ([`RETENTION_MARGIN`]). How long that is only the application knows: it says so with
+//! [`Barrier::longest_saga`] (30 days unless it does), and nothing younger is ever collected.
+//! Give the calls the time at which their saga [began](Call::saga_started_at), and a call of an
+//! older saga is an error instead of a guess.
 
 mod call;
 mod collect;
@@ -65,7 +67,7 @@ mod sql;
 use std::time::Duration;
 
 pub use call::{Call, InvalidCall, Phase, SAGA_ID_MAX_BYTES, STEP_MAX_BYTES};
-pub use entry::{Entry, enter, finish};
+pub use entry::Entry;
 pub use error::{CollectError, Conflict, Error};
 pub use failure::Failure;
 pub use fake::FakeBarrier;
@@ -77,15 +79,15 @@ pub use sql::Barrier;
 
 pub use crate::inbox::EffectTransaction;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY_S: u64 = 24 * 60 * 60;
 
 /// The longest that a saga may last, from its start to its end, the time it is parked
-/// included: 30 days.
-pub const LONGEST_SAGA: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// included, unless the application says otherwise: 30 days.
+pub const LONGEST_SAGA_DEFAULT: Duration = Duration::from_secs(30 * DAY_S);
 
-/// The shortest that rows may be kept: the longest saga and a day for clocks that differ and
-/// calls that are under way.
-pub const RETENTION_MIN: Duration = LONGEST_SAGA.saturating_add(DAY);
+/// For how long rows are kept when their saga has ended, because clocks differ and calls may
+/// still be under way: a day.
+pub const RETENTION_MARGIN: Duration = Duration::from_secs(DAY_S);
 
 /// The largest output, and the largest reason of a refusal, in bytes: 64 KiB.
 pub const OUTPUT_MAX_BYTES: usize = 64 * 1024;

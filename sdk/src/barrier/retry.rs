@@ -39,9 +39,9 @@ impl Retry {
                 source,
             });
         }
-        let wait = wait_max(self.attempts);
         tracing::debug!(attempt = self.attempts, %source, "others were in the way");
-        tokio::time::sleep(rand::rng().random_range(Duration::ZERO..=wait)).await;
+        let wait = rand::rng().random_range(Duration::ZERO..=wait_max(self.attempts));
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 }

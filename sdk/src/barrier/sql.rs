@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use sqlx::Pool;
 
 use super::{
-    Call, Conflict, Error, Failure, OUTPUT_MAX_BYTES, Outcome,
+    Call, Conflict, Error, Failure, LONGEST_SAGA_DEFAULT, OUTPUT_MAX_BYTES, Outcome,
     entry::{Entry, Obstacle, record_refusal, try_enter, try_finish},
     retry::Retry,
 };
@@ -43,12 +45,14 @@ use crate::{database::LocalDatabase, inbox::EffectTransaction, transaction::Abor
 /// ```
 pub struct Barrier<DB: LocalDatabase> {
     pub(super) pool: Pool<DB>,
+    pub(super) longest_saga: Duration,
 }
 
 impl<DB: LocalDatabase> Clone for Barrier<DB> {
     fn clone(&self) -> Self {
         Self {
             pool: self.pool.clone(),
+            longest_saga: self.longest_saga,
         }
     }
 }
@@ -63,7 +67,19 @@ impl<DB: LocalDatabase> Barrier<DB> {
     /// The barrier in the table `outrigger_barrier` of that database, which comes from
     /// [`migrations`](crate::migrations).
     pub fn new(pool: Pool<DB>) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            longest_saga: LONGEST_SAGA_DEFAULT,
+        }
+    }
+
+    /// The longest that a saga which calls here may last, from its start to its end, the time
+    /// it is parked included; [`LONGEST_SAGA_DEFAULT`] otherwise. Give the same to every
+    /// replica.
+    #[must_use]
+    pub fn longest_saga(mut self, longest: Duration) -> Self {
+        self.longest_saga = longest;
+        self
     }
 
     /// Runs `effect` in a transaction of its own, unless the call has its answer already.
@@ -74,8 +90,8 @@ impl<DB: LocalDatabase> Barrier<DB> {
     /// and answered to repeated calls.
     ///
     /// When others are in the way (deadlock, serialisation failure, a lock that is not had in
-    /// time), everything is rolled back and `effect` runs **again**: it must do nothing
-    /// outside of its transaction. It must pass errors of the database on.
+    /// time), everything is rolled back and a clone of `effect` runs **again**: it must do
+    /// nothing outside of its transaction. It must pass errors of the database on.
     ///
     /// An identical call that is under way is waited for, for as long as the database's own
     /// lock timeout allows.
@@ -85,10 +101,10 @@ impl<DB: LocalDatabase> Barrier<DB> {
     /// See [`Error`]. A business failure is no error but [`Outcome::Refused`].
     pub async fn run<F, T>(&self, call: &Call, effect: F) -> Result<Outcome, Error>
     where
-        F: AsyncFn(&mut EffectTransaction<DB>) -> Result<T, Failure>,
+        F: AsyncFnOnce(&mut EffectTransaction<DB>) -> Result<T, Failure> + Clone,
         T: Into<Bytes>,
     {
-        check_age(call)?;
+        check_age(call, self.longest_saga)?;
         let mut retry = Retry::new();
         loop {
             match self.turn(call, &effect).await? {
@@ -98,8 +114,47 @@ impl<DB: LocalDatabase> Barrier<DB> {
         }
     }
 
+    /// Enters the barrier within the transaction that `connection` is in, before anything else
+    /// of the call happens. For those who run the transaction themselves; [`Barrier::run`]
+    /// does all of it.
+    ///
+    /// On [`Entry::Run`] do the effect, call [`Barrier::finish`], and commit. On
+    /// [`Entry::Answered`] commit as well: an undo that has met nothing leaves rows that keep
+    /// a late action away. On any error, and when the effect fails, roll back; a business
+    /// failure is recorded with [`Barrier::refuse`] after that.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. On [`Error::Busy`] roll back and do it again.
+    pub async fn enter(
+        &self,
+        connection: &mut DB::Connection,
+        call: &Call,
+    ) -> Result<Entry, Error> {
+        check_age(call, self.longest_saga)?;
+        Ok(try_enter::<DB>(connection, call).await?)
+    }
+
+    /// Writes the output of an effect that has happened, at the end of its transaction. It is
+    /// also what notices that the transaction is no longer the one that [`Barrier::enter`] was
+    /// called in.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; roll back then.
+    pub async fn finish(
+        &self,
+        connection: &mut DB::Connection,
+        call: &Call,
+        output: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        let output = output.into();
+        check_size("output", &output)?;
+        Ok(try_finish::<DB>(connection, call, &output).await?)
+    }
+
     /// Records that a call was refused, for those who run the transaction of the effect
-    /// themselves ([`enter`](super::enter)) and have rolled it back. Returns what the call is
+    /// themselves ([`Barrier::enter`]) and have rolled it back. Returns what the call is
     /// to be answered: it may have been done by somebody else, or undone, meanwhile.
     ///
     /// Of an undo, a confirm or a cancel nothing is recorded.
@@ -107,11 +162,7 @@ impl<DB: LocalDatabase> Barrier<DB> {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn refuse(
-        &self,
-        call: &Call,
-        reason: impl Into<Bytes>,
-    ) -> Result<Outcome, Error> {
+    pub async fn refuse(&self, call: &Call, reason: impl Into<Bytes>) -> Result<Outcome, Error> {
         let reason = reason.into();
         let mut retry = Retry::new();
         loop {
@@ -124,7 +175,7 @@ impl<DB: LocalDatabase> Barrier<DB> {
 
     async fn turn<F, T>(&self, call: &Call, effect: &F) -> Result<Turn, Error>
     where
-        F: AsyncFn(&mut EffectTransaction<DB>) -> Result<T, Failure>,
+        F: AsyncFnOnce(&mut EffectTransaction<DB>) -> Result<T, Failure> + Clone,
         T: Into<Bytes>,
     {
         let mut transaction = match DB::begin(&self.pool).await {
@@ -139,7 +190,7 @@ impl<DB: LocalDatabase> Barrier<DB> {
                 return obstacle.into_turn();
             }
         }
-        let output = match effect(&mut transaction).await {
+        let output = match effect.clone()(&mut transaction).await {
             Ok(output) => output.into(),
             Err(failure) => {
                 rollback(transaction).await;
@@ -232,13 +283,14 @@ fn is_conflict<DB: LocalDatabase>(error: &Abort) -> bool {
     false
 }
 
-pub(super) fn check_age(call: &Call) -> Result<(), Error> {
-    match call.too_old() {
-        Some(age) => Err(Error::SagaTooOld {
+pub(super) fn check_age(call: &Call, longest: Duration) -> Result<(), Error> {
+    match call.saga_age() {
+        Some(age) if age > longest => Err(Error::SagaTooOld {
             call: call.to_string(),
             age,
+            longest,
         }),
-        None => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -103,13 +103,13 @@ macro_rules! barrier_dialect {
                     .bind(key.phase)
                     .fetch_optional(connection)
                     .await?;
-                Ok(row.map(|(outcome, attempt, output)| {
-                    $crate::database::barrier::BarrierRow {
+                Ok(row.map(
+                    |(outcome, attempt, output)| $crate::database::barrier::BarrierRow {
                         outcome,
                         attempt,
                         output,
-                    }
-                }))
+                    },
+                ))
             }
 
             async fn replace_refusal(

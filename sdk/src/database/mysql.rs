@@ -13,8 +13,8 @@ const INSERT_INBOX: &str = "INSERT INTO outrigger_inbox (consumer, message_id) V
 
 /// How long the insert of a decision waits for a local transaction that is running, in
 /// seconds; the smallest that there is.
-const DECIDE_SESSION: &str = "SET SESSION innodb_lock_wait_timeout = 1, autocommit = 1, \
-                              SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const DECIDE_SESSION: &str = "SET SESSION innodb_lock_wait_timeout = 1, autocommit = 1; \
+                              SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// Another transaction has the lock, for longer than this one may wait.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
@@ -126,9 +126,8 @@ barrier_dialect!(MySql {
     collect: "DELETE FROM outrigger_barrier \
               WHERE created_at < UTC_TIMESTAMP(3) - INTERVAL ? * 1000 MICROSECOND \
               ORDER BY created_at, saga_id, step, phase LIMIT ?",
-    is_conflict: |error| number(error).is_some_and(|number| {
-        matches!(number, LOCK_WAIT_TIMEOUT | DEADLOCK | RECORD_CHANGED)
-    }),
+    is_conflict: |error| number(error)
+        .is_some_and(|number| { matches!(number, LOCK_WAIT_TIMEOUT | DEADLOCK | RECORD_CHANGED) }),
 });
 
 fn number(error: &sqlx::Error) -> Option<u16> {

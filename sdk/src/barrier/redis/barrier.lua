@@ -54,7 +54,7 @@ if failure then
     return {'failed', tostring(failure)}
   end
   if #reason > output_max_bytes then
-    return {'refusal_too_large', #reason}
+    return {'refusal_too_large', tostring(#reason)}
   end
   if phase == 'action' or phase == 'try' then
     record(phase, 'refused', phase .. ':attempt', attempt, phase .. ':output', reason)
@@ -73,7 +73,7 @@ elseif answer and answer ~= true then
 end
 if #output > output_max_bytes then
   record(phase, 'done')
-  return {'output_too_large', #output}
+  return {'output_too_large', tostring(#output)}
 end
 record(phase, 'done', phase .. ':output', output)
 return {'done', output}

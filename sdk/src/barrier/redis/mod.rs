@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redis::{FromRedisValue as _, RedisError, Value, aio::ConnectionLike};
 
 use super::{
-    Call, CollectError, Error, OUTPUT_MAX_BYTES, Outcome, RETENTION_MIN, sql::check_age,
+    Call, Error, LONGEST_SAGA_DEFAULT, OUTPUT_MAX_BYTES, Outcome, RETENTION_MARGIN, sql::check_age,
 };
 pub use effect::{Adjustment, RedisEffect};
 
@@ -55,13 +55,13 @@ const RETENTION_MAX_MS: u128 = 10 * 365 * 24 * 60 * 60 * 1_000;
 ///
 /// # How long rows are kept
 ///
-/// The rows of a step are one hash that expires [`RETENTION_MIN`] after its last write, or
-/// later ([`RedisBarrier::retention`]).
+/// The rows of a step are one hash. It expires when its last write is as old as the
+/// [longest saga](RedisBarrier::longest_saga) and [`RETENTION_MARGIN`].
 #[derive(Debug, Clone)]
 pub struct RedisBarrier<C> {
     connection: C,
     key_prefix: String,
-    retention: Duration,
+    longest_saga: Duration,
 }
 
 impl<C: ConnectionLike + Clone> RedisBarrier<C> {
@@ -70,7 +70,7 @@ impl<C: ConnectionLike + Clone> RedisBarrier<C> {
         Self {
             connection,
             key_prefix: KEY_PREFIX.to_owned(),
-            retention: RETENTION_MIN,
+            longest_saga: LONGEST_SAGA_DEFAULT,
         }
     }
 
@@ -83,17 +83,13 @@ impl<C: ConnectionLike + Clone> RedisBarrier<C> {
         self
     }
 
-    /// How long the rows of a step are kept after the last of them, 10 years at most.
-    ///
-    /// # Errors
-    ///
-    /// When it is less than [`RETENTION_MIN`].
-    pub fn retention(mut self, retention: Duration) -> Result<Self, CollectError> {
-        if retention < RETENTION_MIN {
-            return Err(CollectError::RetentionTooShort { retention });
-        }
-        self.retention = retention;
-        Ok(self)
+    /// The longest that a saga which calls here may last, from its start to its end, the time
+    /// it is parked included; [`LONGEST_SAGA_DEFAULT`] otherwise. Rows are kept for a day more,
+    /// but not for more than 10 years.
+    #[must_use]
+    pub fn longest_saga(mut self, longest: Duration) -> Self {
+        self.longest_saga = longest;
+        self
     }
 
     /// Runs `effect`, unless the call has its answer already.
@@ -102,9 +98,10 @@ impl<C: ConnectionLike + Clone> RedisBarrier<C> {
     ///
     /// See [`Error`]. A business failure is no error but [`Outcome::Refused`].
     pub async fn run(&self, call: &Call, effect: &RedisEffect) -> Result<Outcome, Error> {
-        check_age(call)?;
+        check_age(call, self.longest_saga)?;
         let undoes = call.phase().undoes().map_or("", |first| first.name());
-        let kept_ms = self.retention.as_millis().min(RETENTION_MAX_MS);
+        let kept = self.longest_saga.saturating_add(RETENTION_MARGIN);
+        let kept_ms = kept.as_millis().min(RETENTION_MAX_MS);
         let mut script = effect.invocation();
         script
             .key(self.row(call))
