@@ -46,7 +46,7 @@ mod repeatable_read {
 
     impl RepeatableRead {
         async fn open() -> anyhow::Result<Self> {
-            Self::new(open_at("REPEATABLE READ").await?).await
+            Self::new(open_at("REPEATABLE READ").await?, None).await
         }
     }
 
@@ -85,7 +85,7 @@ mod read_committed {
 
     impl ReadCommitted {
         async fn open() -> anyhow::Result<Self> {
-            Self::new(open_at("READ COMMITTED").await?).await
+            Self::new(open_at("READ COMMITTED").await?, None).await
         }
     }
 }

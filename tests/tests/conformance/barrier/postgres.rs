@@ -43,7 +43,7 @@ mod read_committed {
 
     impl ReadCommitted {
         async fn open() -> anyhow::Result<Self> {
-            Self::new(open_at("read committed").await?).await
+            Self::new(open_at("read committed").await?, None).await
         }
     }
 
@@ -80,7 +80,7 @@ mod serializable {
 
     impl Serializable {
         async fn open() -> anyhow::Result<Self> {
-            Self::new(open_at("serializable").await?).await
+            Self::new(open_at("serializable").await?, None).await
         }
     }
 }

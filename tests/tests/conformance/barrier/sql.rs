@@ -8,11 +8,16 @@ macro_rules! sql_participant {
         struct $name {
             pool: sqlx::Pool<$database>,
             barrier: outrigger_sdk::barrier::Barrier<$database>,
+            /// Of a database that is a file.
+            _directory: Option<tempfile::TempDir>,
         }
 
         impl $name {
             /// Makes the tables and opens the account.
-            async fn new(pool: sqlx::Pool<$database>) -> anyhow::Result<Self> {
+            async fn new(
+                pool: sqlx::Pool<$database>,
+                directory: Option<tempfile::TempDir>,
+            ) -> anyhow::Result<Self> {
                 for statement in [
                     "CREATE TABLE account (id INTEGER PRIMARY KEY, balance BIGINT NOT NULL)",
                     "INSERT INTO account VALUES (1, 100), (2, 100)",
@@ -20,7 +25,11 @@ macro_rules! sql_participant {
                     sqlx::raw_sql(statement).execute(&pool).await?;
                 }
                 let barrier = outrigger_sdk::barrier::Barrier::new(pool.clone());
-                Ok(Self { pool, barrier })
+                Ok(Self {
+                    pool,
+                    barrier,
+                    _directory: directory,
+                })
             }
 
             async fn balance_of(&self, account: i64) -> anyhow::Result<i64> {

@@ -20,8 +20,7 @@ impl InSqlite {
     }
 
     async fn with_busy_timeout(busy_timeout: Duration) -> anyhow::Result<Self> {
-        // Left behind in the system's directory of temporary files until the process ends.
-        let directory = Box::leak(Box::new(tempfile::tempdir()?));
+        let directory = tempfile::tempdir()?;
         let options = SqliteConnectOptions::new()
             .filename(directory.path().join("app.db"))
             .create_if_missing(true)
@@ -32,7 +31,7 @@ impl InSqlite {
             .connect_with(options)
             .await?;
         migrations::sqlite().run(&pool).await?;
-        Self::new(pool).await
+        Self::new(pool, Some(directory)).await
     }
 }
 
