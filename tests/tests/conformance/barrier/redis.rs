@@ -62,6 +62,7 @@ impl Participant for InRedis {
 
 conformance!(InRedis);
 
+#[expect(clippy::expect_used, reason = "a part of tests")]
 fn action(saga_id: &str) -> Call {
     Call::new(saga_id, "debit", Phase::Action).expect("a valid call")
 }
