@@ -6,6 +6,7 @@
 //! - [`consumer`] receives them; [`inbox`] and [`guard`] make an effect happen once, however
 //!   often its message arrives.
 //! - [`barrier`] lets a participant of a saga do each of its calls once, and in no wrong order.
+//! - [`testing`] has checks for the tests of such participants.
 //! - [`migrations`] has the tables that this needs in the application's database.
 //!
 //! ```no_run
@@ -53,6 +54,7 @@ pub mod publish;
 mod reconnect;
 mod refusal;
 mod stop;
+pub mod testing;
 pub mod transaction;
 mod verdict;
 

@@ -71,6 +71,7 @@ macro_rules! conformance {
             action_and_undo_at_once_end_undone
             a_call_given_up_anywhere_is_done_once_when_repeated
             random_calls_are_answered_as_the_fake_answers
+            the_checks_for_applications_find_nothing
         }
     };
 }

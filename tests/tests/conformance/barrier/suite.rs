@@ -8,6 +8,7 @@ use futures::future::join_all;
 use outrigger_sdk::barrier::{
     Call, Error, FakeBarrier, LONGEST_SAGA_DEFAULT, OUTPUT_MAX_BYTES, Outcome, Phase,
 };
+use outrigger_sdk::testing::{self, Answer};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use super::{Effect, OPENING_BALANCE, Participant, fake};
@@ -414,6 +415,35 @@ pub(super) async fn a_call_given_up_anywhere_is_done_once_when_repeated(
     }
     let expected = OPENING_BALANCE + i64::try_from(GIVEN_UP)?;
     assert_eq!(participant.balance().await?, expected);
+    Ok(())
+}
+
+/// The account, as an application's own tests would see it.
+struct Account<P>(Arc<P>);
+
+impl<P: Participant> testing::Participant for Account<P> {
+    type State = i64;
+
+    async fn call(&self, call: Call) -> Answer {
+        let effect = match call.phase() {
+            Phase::Action | Phase::Try => Effect::Add(-10),
+            Phase::Confirm => Effect::Add(0),
+            Phase::Undo | Phase::Cancel => Effect::Add(10),
+        };
+        self.0.call(&call, effect).await.into()
+    }
+
+    async fn state(&self) -> i64 {
+        self.0.balance().await.unwrap_or(i64::MIN)
+    }
+}
+
+pub(super) async fn the_checks_for_applications_find_nothing(
+    participant: Arc<impl Participant>,
+) -> anyhow::Result<()> {
+    let account = Account(participant);
+    testing::check_saga(&account, "debit").await?;
+    testing::check_tcc(&account, "debit").await?;
     Ok(())
 }
 

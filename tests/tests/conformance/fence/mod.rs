@@ -3,6 +3,7 @@
 
 mod collect;
 mod fake;
+mod mysql;
 mod postgres;
 mod sqlite;
 mod suite;
