@@ -114,10 +114,10 @@ impl<'a, P: Participant> Check<'a, P> {
         let scenario = format!("{CALLERS} times {} at once", self.first);
         let answers = join_all((0..CALLERS).map(|_| self.succeeds(&scenario, &first))).await;
         let mut outputs = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if let Some(output) = outputs.pop() {
-            if let Some(other) = outputs.into_iter().find(|other| *other != output) {
-                return Err(self.answer(&scenario, &first, format!("{output:?}"), other));
-            }
+        if let Some(output) = outputs.pop()
+            && let Some(other) = outputs.into_iter().find(|other| *other != output)
+        {
+            return Err(self.answer(&scenario, &first, format!("{output:?}"), other));
         }
         let scenario = format!("{scenario}, then {}", self.undo);
         self.succeeds(&scenario, &undo).await?;
