@@ -15,6 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const UNRESOLVED: &str = "outrigger_transactions_unresolved";
 const PARKED: &str = "outrigger_transactions_parked";
 const DELAYED: &str = "outrigger_messages_delayed";
+const OUTGOING: &str = "outrigger_messages_outgoing";
 const APPLIED: &str = "outrigger_log_applied_index";
 const IN_FLIGHT: &str = "outrigger_log_in_flight_bytes";
 const LEADS: &str = "outrigger_cluster_leads";
@@ -36,6 +37,10 @@ pub(crate) async fn keep(logs: Logs) {
     );
     describe_gauge!(PARKED, "transactions that were set aside for a person");
     describe_gauge!(DELAYED, "messages that wait until they are due");
+    describe_gauge!(
+        OUTGOING,
+        "messages of committed transactions on their way to other data groups"
+    );
     describe_gauge!(APPLIED, "the last entry of the log that was applied");
     describe_gauge!(IN_FLIGHT, "bytes of commands that were not answered yet");
     describe_gauge!(
@@ -118,6 +123,9 @@ fn set(status: &Status, Labels(labels): &Labels) {
     gauge!(UNRESOLVED, labels.clone()).set(status.unresolved as f64);
     gauge!(PARKED, labels.clone()).set(status.parked as f64);
     gauge!(DELAYED, labels.clone()).set(status.delayed as f64);
+    if !labels.is_empty() {
+        gauge!(OUTGOING, labels.clone()).set(status.outgoing as f64);
+    }
     gauge!(APPLIED, labels.clone()).set(status.applied_index as f64);
     gauge!(IN_FLIGHT, labels.clone()).set(status.in_flight_bytes as f64);
     gauge!(FLOOR, labels.clone()).set(status.floor_index as f64);

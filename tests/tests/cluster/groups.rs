@@ -11,7 +11,7 @@ use outrigger_tests::cluster::Cluster;
 
 use crate::{load::eventually, repair::damage};
 
-const THREE: &str = "groups = 3\ndrain_ms = 5000\n";
+pub(crate) const THREE: &str = "groups = 3\ndrain_ms = 5000\n";
 
 /// The voters of each data group, as its leader knows them.
 async fn voters(cluster: &Cluster) -> BTreeMap<u32, BTreeSet<u64>> {
@@ -30,7 +30,7 @@ async fn voters(cluster: &Cluster) -> BTreeMap<u32, BTreeSet<u64>> {
     voters
 }
 
-async fn led_by(cluster: &Cluster, leaders: &[u64]) {
+pub(crate) async fn led_by(cluster: &Cluster, leaders: &[u64]) {
     let wanted: BTreeMap<u32, u64> = (0..).zip(leaders.iter().copied()).collect();
     let what = format!("led by {leaders:?}");
     eventually(&what, async || cluster.leads().await == wanted).await;

@@ -14,3 +14,4 @@ mod load;
 mod members;
 mod refusing;
 mod repair;
+mod transactions;

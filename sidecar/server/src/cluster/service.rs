@@ -57,7 +57,7 @@ impl ClusterService {
         let logs = self.logs()?;
         let groups = logs.placement().groups();
         let log = logs.group(group).cloned();
-        log.ok_or_else(|| data_group::unknown(&group.to_string(), groups))
+        log.ok_or_else(|| data_group::unknown(group, groups))
     }
 
     /// The data group that a change is for, when it is for one: the only one, or the one that

@@ -35,6 +35,8 @@ impl LogStore {
                 options.auto_create,
                 options.queues_default,
                 options.durability_default,
+                // What consumers ask for has been brought to where it lies.
+                None,
             ),
             log,
             auto_create: options.auto_create,

@@ -1,8 +1,10 @@
 //! The gRPC edge: turns requests into commands for the log and outcomes into answers.
 
 mod admin;
+mod arrivals;
 mod consumer;
 mod durability;
+mod elsewhere;
 mod ending;
 mod groups;
 mod guard;
@@ -19,7 +21,9 @@ mod transaction;
 
 pub use self::{admin::AdminService, guard::GuardService, producer::ProducerService};
 pub(crate) use self::{
+    arrivals::Arrivals,
     consumer::{check_batch, check_request as check_consume_request, not_subscribed},
+    elsewhere::Elsewhere,
     ending::Ending,
     groups::Groups,
     message::{tag_hash, with_body},

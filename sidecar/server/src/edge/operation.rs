@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_core::{limits::BATCH_COUNT_MAX, name};
 use outrigger_log::{
-    Durability, Log, Topic,
+    Durability, Log,
     command::{Command, NewMessage, ProducerSequence},
 };
 use outrigger_proto::stored::{self, operation::Kind};
@@ -13,7 +13,7 @@ use outrigger_proto::stored::{self, operation::Kind};
 use super::{
     durability, message,
     status::Failure,
-    topics::Topics,
+    topics::{Place, Topics},
     transaction::{self, Fingerprint},
 };
 use crate::{clock, config::LimitsConfig};
@@ -62,7 +62,7 @@ impl Operations {
                 Ok(translated) => return Ok(translated),
                 Err(Obstacle::Failure(failure)) => return Err(failure),
                 Err(Obstacle::NoTopic(topic)) => {
-                    self.topics.ensure(&topic).await?;
+                    self.topics.ensure_anywhere(&topic).await?;
                 }
             }
         }
@@ -95,9 +95,11 @@ impl Operations {
             }
             Kind::Resolve(request) => {
                 durability::only_synced(durability)?;
+                let id = transaction::id(&request.transaction_id)?;
+                self.topics.check_transaction(id)?;
                 let resolve = transaction::resolve(
                     &self.log,
-                    transaction::id(&request.transaction_id)?,
+                    id,
                     transaction::verdict(request.verdict)?,
                     request.payload.as_ref(),
                 );
@@ -112,7 +114,7 @@ impl Operations {
         sequence: Option<ProducerSequence>,
         known: &mut KnownTopic,
     ) -> Result<(Command, Durability), Obstacle> {
-        let Checked { message, topic, .. } = self.message(encoded, known)?;
+        let Checked { message, place, .. } = self.message(encoded, known)?;
         if message.from_fence {
             return Err(Failure::invalid(
                 "ILLEGAL_BODY_SOURCE",
@@ -122,7 +124,12 @@ impl Operations {
             )
             .into());
         }
-        Ok((Command::Send { message, sequence }, topic.durability()))
+        let of_topic = match &place {
+            Place::Here(topic) => topic.durability(),
+            // The log refuses it.
+            Place::There(_) => Durability::Synced,
+        };
+        Ok((Command::Send { message, sequence }, of_topic))
     }
 
     fn prepare(
@@ -131,6 +138,7 @@ impl Operations {
         known: &mut KnownTopic,
     ) -> Result<Command, Obstacle> {
         let id = transaction::id(&request.transaction_id)?;
+        self.topics.check_transaction(id)?;
         name::check_group("producer_group", &request.producer_group).map_err(Failure::from)?;
         let count = request.messages.len();
         if count == 0 || count > BATCH_COUNT_MAX {
@@ -155,9 +163,9 @@ impl Operations {
 
     fn message(&self, encoded: Bytes, known: &mut KnownTopic) -> Result<Checked, Obstacle> {
         let inspected = message::inspect(encoded, &self.limits, clock::now_ms())?;
-        let topic = known.find(inspected.topic(), &self.topics)?;
+        let place = known.find(inspected.topic(), &self.topics)?;
         let message = NewMessage {
-            destination: topic.id.into(),
+            destination: place.destination(),
             key_hash: inspected.key_hash,
             tag_hash: inspected.tag_hash,
             deliver_at_ms: inspected.deliver_at_ms,
@@ -166,7 +174,7 @@ impl Operations {
         };
         Ok(Checked {
             message,
-            topic,
+            place,
             unordered: inspected.unordered,
         })
     }
@@ -175,7 +183,7 @@ impl Operations {
 /// A message that passed every check.
 struct Checked {
     message: NewMessage,
-    topic: Arc<Topic>,
+    place: Place,
     /// Its properties have no order in the wire format.
     unordered: bool,
 }
@@ -189,19 +197,19 @@ pub(crate) struct Translated {
 
 /// The last topic that was looked up; batches mostly go to one.
 #[derive(Default)]
-pub(crate) struct KnownTopic(Option<Arc<Topic>>);
+pub(crate) struct KnownTopic(Option<Place>);
 
 impl KnownTopic {
-    fn find(&mut self, name: &str, topics: &Topics) -> Result<Arc<Topic>, Obstacle> {
+    fn find(&mut self, name: &str, topics: &Topics) -> Result<Place, Obstacle> {
         if let Some(known) = &self.0
-            && known.name == name
+            && known.is_of(name)
         {
-            return Ok(Arc::clone(known));
+            return Ok(known.clone());
         }
-        let topic = topics
-            .find(name)
+        let place = topics
+            .place(name)
             .ok_or_else(|| Obstacle::NoTopic(name.to_owned()))?;
-        self.0 = Some(Arc::clone(&topic));
-        Ok(topic)
+        self.0 = Some(place.clone());
+        Ok(place)
     }
 }

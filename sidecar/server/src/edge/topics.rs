@@ -5,11 +5,15 @@ use std::sync::Arc;
 use outrigger_core::name;
 use outrigger_log::{
     Durability, Log, Topic,
-    command::{Command, Outcome, TopicId},
+    command::{Command, Destination, Outcome, TopicId, TransactionId},
 };
 use tonic::Code;
 
-use super::{refusal, status::Failure};
+use super::{
+    elsewhere::{Elsewhere, TopicThere},
+    refusal,
+    status::Failure,
+};
 
 /// Finds topics, and makes them at their first use where that is allowed.
 #[derive(Clone)]
@@ -18,6 +22,36 @@ pub(crate) struct Topics {
     auto_create: bool,
     default_queues: u32,
     default_durability: Durability,
+    /// Where there are several data groups.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// To a topic of this data group.
+    Here(Arc<Topic>),
+    /// To one of another data group.
+    There(TopicThere),
+}
+
+impl Place {
+    pub(crate) fn destination(&self) -> Destination {
+        match self {
+            Self::Here(topic) => topic.id.into(),
+            Self::There(TopicThere { group, name }) => Destination::There {
+                group: *group,
+                topic: Arc::clone(name),
+            },
+        }
+    }
+
+    pub(crate) fn is_of(&self, topic: &str) -> bool {
+        match self {
+            Self::Here(known) => known.name == topic,
+            Self::There(known) => *known.name == *topic,
+        }
+    }
 }
 
 impl Topics {
@@ -26,12 +60,14 @@ impl Topics {
         auto_create: bool,
         default_queues: u32,
         default_durability: Durability,
+        elsewhere: Option<Elsewhere>,
     ) -> Self {
         Self {
             log,
             auto_create,
             default_queues,
             default_durability,
+            elsewhere,
         }
     }
 
@@ -40,12 +76,47 @@ impl Topics {
         self.log.topic(name)
     }
 
-    /// The number of a topic, which is made now when that is allowed.
+    /// A topic that exists, in whichever data group.
+    pub(crate) fn place(&self, name: &str) -> Option<Place> {
+        match self.there(name) {
+            Some((elsewhere, group)) => elsewhere.find(group, name).map(Place::There),
+            None => self.find(name).map(Place::Here),
+        }
+    }
+
+    fn there(&self, name: &str) -> Option<(&Elsewhere, u32)> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        Some((elsewhere, elsewhere.home(name)?))
+    }
+
+    /// Refuses a transaction that another data group decides.
+    pub(crate) fn check_transaction(&self, id: TransactionId) -> Result<(), Failure> {
+        match &self.elsewhere {
+            Some(elsewhere) => elsewhere.check_transaction(id.0, &id.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a topic now when that is allowed, unless it exists; in whichever data group.
+    pub(crate) async fn ensure_anywhere(&self, name: &str) -> Result<(), Failure> {
+        match self.there(name) {
+            None => self.ensure(name).await.map(drop),
+            Some((elsewhere, group)) => {
+                check(name)?;
+                elsewhere.ensure(group, name, self.auto_create).await
+            }
+        }
+    }
+
+    /// The number of a topic of this data group, which is made now when that is allowed.
     pub(crate) async fn ensure(&self, name: &str) -> Result<TopicId, Failure> {
         if let Some(topic) = self.find(name) {
             return Ok(topic.id);
         }
         check(name)?;
+        if let Some((elsewhere, group)) = self.there(name) {
+            elsewhere.check(group, "topic", name)?;
+        }
         if !self.auto_create {
             return Err(unknown(name));
         }
@@ -61,6 +132,9 @@ impl Topics {
     ) -> Result<TopicId, Failure> {
         const QUEUES_MAX: u32 = 1_024;
         check(name)?;
+        if let Some((elsewhere, group)) = self.there(name) {
+            elsewhere.check(group, "topic", name)?;
+        }
         let queues = if queues == 0 {
             self.default_queues
         } else {

@@ -1,5 +1,7 @@
 //! Which data group a call between processes is for.
 
+use std::fmt::Display;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
@@ -24,13 +26,13 @@ pub(super) fn named(headers: &HeaderMap, groups: u32) -> Result<Option<u32>, Fai
         Some(group) if group < groups => Ok(Some(group)),
         Some(_) | None => {
             let value = String::from_utf8_lossy(value.as_bytes());
-            Err(unknown(&value, groups))
+            Err(unknown(value, groups))
         }
     }
 }
 
 /// There is no such data group.
-pub(crate) fn unknown(value: &str, groups: u32) -> Failure {
+pub(crate) fn unknown(value: impl Display, groups: u32) -> Failure {
     let limit = match groups {
         1 => "0: the cluster has one data group".to_owned(),
         groups => format!("0 to {}", groups.saturating_sub(1)),

@@ -44,6 +44,7 @@ impl Method {
     /// | CreateTopic, CreateConsumerGroup | yes | what exists stays as it is |
     /// | UpdateTopic | yes | what it sets is set |
     /// | lists, descriptions, Health, Waiting | yes | they only read |
+    /// | Forward, between data groups | yes | messages are numbered |
     /// | DecideTransaction, ResumeTransaction | no | the second one is refused, as if the first one had failed |
     /// | Add, Remove, Replace, Transfer | no | an operator looks first |
     #[must_use]
@@ -70,7 +71,8 @@ impl Method {
             | "/outrigger.v1.Admin/ListTransactions"
             | "/outrigger.v1.Admin/ShowTransaction"
             | "/outrigger.v1.Admin/Health"
-            | "/outrigger.cluster.v1.Cluster/Waiting" => Self::Unary(Harmless),
+            | "/outrigger.cluster.v1.Cluster/Waiting"
+            | "/outrigger.cluster.v1.Groups/Forward" => Self::Unary(Harmless),
             "/outrigger.v1.Producer/Send"
             | "/outrigger.v1.Consumer/Receive"
             | "/outrigger.v1.Guard/Increment"

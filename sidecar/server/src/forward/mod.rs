@@ -29,6 +29,7 @@ mod tests;
 mod unary;
 mod ways;
 
+pub(crate) use data_group::unknown as unknown_data_group;
 pub use finder::{Finder, FinderOptions, Leaders};
 pub use forwarder::Forwarder;
 pub use method::{Method, Repeat};

@@ -390,7 +390,7 @@ impl TransactionLog for RemoteLog {
 
 fn way(ways: &Ways, group: u32) -> Result<Forward, Status> {
     let way = ways.way(group).cloned();
-    way.ok_or_else(|| data_group::unknown(&group.to_string(), ways.groups()).into())
+    way.ok_or_else(|| data_group::unknown(group, ways.groups()).into())
 }
 
 fn name(id: TransactionId) -> String {

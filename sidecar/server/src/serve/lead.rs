@@ -9,7 +9,10 @@ use tonic::{Code, service::Routes};
 
 use super::{Error, gate::Stage, tenure::Tenure};
 use crate::{
-    config::Config, delivery::shutting_down, edge::status::Failure, forward::Target,
+    config::Config,
+    delivery::shutting_down,
+    edge::status::Failure,
+    forward::{Target, Ways},
     http::Readiness,
 };
 
@@ -46,6 +49,7 @@ impl Doors {
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) config: Arc<Config>,
+    pub(crate) ways: Ways,
     pub(crate) readiness: Readiness,
 }
 

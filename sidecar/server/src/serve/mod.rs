@@ -1,6 +1,7 @@
 //! The life of `outrigger serve` and `outrigger node`: ports, log, services while leading,
 //! drain.
 
+mod courier;
 mod gate;
 pub(crate) mod grpc;
 pub(crate) mod lead;
@@ -159,6 +160,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     };
     let common = Common {
         config: Arc::new(config.clone()),
+        ways: edge.ways,
         readiness: readiness.clone(),
     };
     let gauges = tokio::spawn(gauges::keep(logs.clone()));

@@ -28,6 +28,7 @@ pub(super) struct Opening {
 
 /// What an open port consists of.
 pub(super) struct Edge {
+    pub(super) ways: Ways,
     /// Of each data group: what its gate lets in, and where its leader is.
     pub(super) doors: Vec<(watch::Sender<Stage>, watch::Sender<Target>)>,
     pub(super) router: Option<Router>,
@@ -66,8 +67,9 @@ impl Opening {
         let ways = Ways::new(ways)?;
         let router = router(&ways, config)?;
         let routes = router.as_ref().map(Router::routes);
-        port.open(Opened::new(ways, routes));
+        port.open(Opened::new(ways.clone(), routes));
         Ok(Edge {
+            ways,
             doors,
             router,
             closing: self.closing,
