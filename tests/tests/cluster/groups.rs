@@ -112,6 +112,7 @@ async fn every_node_leads_its_share_and_others_take_it_over() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_every_data_group_says_so() -> anyhow::Result<()> {
     let mut cluster = Cluster::start_with(3, THREE).await?;
+    led_by(&cluster, &[1, 2, 3]).await;
     cluster.kill(1)?;
     cluster.kill(2)?;
     eventually("node 3 is not ready", async || {

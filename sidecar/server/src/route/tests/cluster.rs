@@ -28,7 +28,7 @@ use tonic::{
 use crate::{
     config::Config,
     edge::status::Failure,
-    forward::failure,
+    forward::{Forward, Ways, failure},
     http::Readiness,
     options,
     route::{Options, Router},
@@ -138,6 +138,8 @@ impl DataGroup {
             },
             common: Common {
                 config: Arc::new(config),
+                // Each of them is alone, and knows of no others.
+                ways: Ways::new(vec![Forward::here(Routes::default())]).unwrap(),
                 readiness: Readiness::default(),
             },
             tenure: Mutex::new(None),
