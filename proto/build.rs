@@ -5,11 +5,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, field_descriptor_proto::Type};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "outrigger/v1/message.proto",
     "outrigger/v1/producer.proto",
     "outrigger/v1/consumer.proto",
     "outrigger/v1/guard.proto",
+    "outrigger/v1/saga.proto",
     "outrigger/v1/admin.proto",
     "outrigger/cluster/v1/cluster.proto",
 ];

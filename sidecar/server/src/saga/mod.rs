@@ -1,3 +1,6 @@
-//! Sagas: carrying out what the machine of `outrigger-core` decides.
+//! Sagas: their definitions as the outside world writes them, and carrying out what the
+//! machine of `outrigger-core` decides.
 
+pub mod convert;
+pub mod definition_file;
 pub mod participant;
