@@ -5,6 +5,7 @@
 //!   ([`transaction`]): delivered if and only if that transaction commits.
 //! - [`consumer`] receives them; [`inbox`] and [`guard`] make an effect happen once, however
 //!   often its message arrives.
+//! - [`saga`] defines processes over several services that complete or are undone.
 //! - [`barrier`] lets a participant of a saga do each of its calls once, and in no wrong order.
 //! - [`testing`] has checks for the tests of such participants.
 //! - [`migrations`] has the tables that this needs in the application's database.
@@ -53,6 +54,7 @@ mod producer;
 pub mod publish;
 mod reconnect;
 mod refusal;
+pub mod saga;
 mod stop;
 pub mod testing;
 pub mod transaction;

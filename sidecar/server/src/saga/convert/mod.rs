@@ -1,6 +1,8 @@
 //! Definitions of sagas between the protocol and the core.
 
 mod from_proto;
+#[cfg(test)]
+mod tests;
 mod to_proto;
 
 pub use from_proto::definition;
