@@ -7,14 +7,12 @@ use outrigger_proto::v1::{
 use super::{DefinitionError, Endpoint, StepBuilder, Value, check, endpoint::millis};
 
 /// Begins the definition of a saga that takes an `I`: actions, and an undo for each.
-#[must_use]
 pub fn define<I>(name: impl Into<String>) -> Builder<I> {
     Builder::new(name.into(), SagaMode::Saga)
 }
 
 /// Begins the definition of a saga in TCC: every step is tried, then all are confirmed or all
 /// are cancelled.
-#[must_use]
 pub fn define_tcc<I>(name: impl Into<String>) -> Builder<I> {
     Builder::new(name.into(), SagaMode::Tcc)
 }
