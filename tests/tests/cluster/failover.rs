@@ -18,11 +18,24 @@ use rustix::process::Signal;
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::load::{Load, PATIENCE, check, client, eventually};
+use crate::{
+    groups::THREE,
+    load::{Load, PATIENCE, check, client, eventually},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_die_and_nothing_acknowledged_is_lost() -> anyhow::Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    leaders_die("").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_of_several_data_groups_die_and_nothing_acknowledged_is_lost() -> anyhow::Result<()>
+{
+    leaders_die(THREE).await
+}
+
+async fn leaders_die(toml: &str) -> anyhow::Result<()> {
+    let mut cluster = Cluster::start_with(3, toml).await?;
     let uris = cluster
         .ids()
         .into_iter()

@@ -194,13 +194,19 @@ async fn read_all(client: &Client, topic: &str, count: usize) -> BTreeMap<String
             }
         });
     let consumer = tokio::spawn(consumer);
-    let stored = client.admin().topic(topic).await.expect("the topic exists");
-    let stored: u64 = stored
-        .queues
-        .iter()
-        .map(|queue| queue.next_offset - queue.first_offset)
-        .sum();
-    assert!(stored >= count as u64, "{stored} stored of {count}");
+    let stored = async || -> u64 {
+        let topic = client.admin().topic(topic).await.expect("the topic exists");
+        let queues = topic.queues.iter();
+        queues
+            .map(|queue| queue.next_offset - queue.first_offset)
+            .sum()
+    };
+    // What another data group has committed is on its way.
+    eventually("everything that was acknowledged is stored", async || {
+        stored().await >= count as u64
+    })
+    .await;
+    let stored = stored().await;
     let places = || {
         let seen = seen.lock().expect("not poisoned");
         seen.values().map(BTreeSet::len).sum::<usize>() as u64

@@ -9,11 +9,17 @@ use outrigger_core::{
 };
 use outrigger_proto::{
     cluster::{ReadQueueRequest, cluster_client::ClusterClient},
-    v1::{self, producer_client::ProducerClient},
+    v1::{self, admin_client::AdminClient, producer_client::ProducerClient},
 };
-use outrigger_tests::cluster::Cluster;
+use outrigger_tests::{
+    cluster::Cluster,
+    sidecar::{Settings, Sidecar},
+};
 use prost::Message as _;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -173,6 +179,61 @@ async fn check(cluster: &Cluster, topics: &[String], done: &Done) -> anyhow::Res
 async fn messages_reach_the_topics_of_all_data_groups_or_none() -> anyhow::Result<()> {
     let cluster = Cluster::start_with(3, THREE).await?;
     led_by(&cluster, &[1, 2, 3]).await;
+    // It learns from the node how many data groups there are.
+    let beside = Settings::new(cluster.directory().join("sidecar"));
+    let sidecar = Sidecar::start(beside.before(&[cluster.edge(2)]))?;
+    let topics = topics();
+    let mut done = Done::default();
+    several(&[sidecar.uri()], &topics, 60, &mut done).await;
+    several(&[cluster.uri(3)], &topics, 40, &mut done).await;
+    check(&cluster, &topics, &done).await?;
+    cluster.agree(&[1, 2, 3]).await
+}
+
+/// How many messages a topic has.
+async fn count(uri: String, topic: &str) -> anyhow::Result<u64> {
+    let request = v1::DescribeTopicRequest {
+        topic: topic.to_owned(),
+    };
+    let mut admin = AdminClient::connect(uri).await?;
+    let topic = admin.describe_topic(request).await?.into_inner();
+    let queues = topic.queues.iter();
+    Ok(queues
+        .map(|queue| queue.next_offset - queue.first_offset)
+        .sum())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_has_several_data_groups_and_keeps_their_number() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let settings = Settings::new(directory.path().join("data"));
+    let topics = topics();
+    let mut done = Done::default();
+    let mut sidecar = Sidecar::start(settings.clone().with_env("OUTRIGGER_GROUPS", "3"))?;
+    several(&[sidecar.uri()], &topics, 40, &mut done).await;
+    sidecar.kill()?;
+    drop(sidecar);
+
+    let other = Sidecar::start(settings.clone().with_env("OUTRIGGER_GROUPS", "2"));
+    let refused = other.expect_err("another number").to_string();
+    assert!(refused.contains("has 3 data groups, not 2"), "{refused}");
+
+    let sidecar = Sidecar::start(settings)?;
+    several(&[sidecar.uri()], &topics, 4, &mut done).await;
+    let wanted = done.committed.len() as u64;
+    for topic in &topics {
+        eventually(&format!("{topic} has everything"), async || {
+            count(sidecar.uri(), topic).await.unwrap_or(0) >= wanted
+        })
+        .await;
+        assert_eq!(count(sidecar.uri(), topic).await?, wanted);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_loses_and_doubles_nothing() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start_with(3, THREE).await?;
     let topics = topics();
     let uris: Vec<_> = cluster
         .ids()
@@ -180,7 +241,23 @@ async fn messages_reach_the_topics_of_all_data_groups_or_none() -> anyhow::Resul
         .map(|id| cluster.uri(id))
         .collect();
     let mut done = Done::default();
-    several(&uris, &topics, 100, &mut done).await;
+    let (over, ending) = watch::channel(false);
+    let working = async {
+        while !*ending.borrow() {
+            several(&uris, &topics, 8, &mut done).await;
+        }
+    };
+    let restarting = async {
+        for id in cluster.ids() {
+            let status = cluster.stop(id).await?;
+            anyhow::ensure!(status.success(), "{status}: {}", cluster.output(id));
+            cluster.start_node(id).await?;
+        }
+        over.send_replace(true);
+        Ok(())
+    };
+    let ((), restarted) = tokio::join!(working, restarting);
+    restarted?;
     check(&cluster, &topics, &done).await?;
     cluster.agree(&[1, 2, 3]).await
 }
