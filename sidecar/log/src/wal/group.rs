@@ -43,6 +43,8 @@ pub(super) struct Group {
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<EntryId>,
     pub(super) purged: Option<EntryId>,
+    /// The index up to which a sync has covered that.
+    pub(super) durably_purged: Option<u64>,
     /// The last entry, or what was purged when there is none.
     pub(super) last: Option<EntryId>,
     /// The index of the very first entry.
@@ -80,6 +82,12 @@ impl Group {
             Kind::Table | Kind::Seal => return Err(Disorder::Kind(record.kind)),
         }
         Ok(())
+    }
+
+    /// Everything that is there has been synced.
+    pub(super) fn all_durable(&mut self) {
+        self.durable = self.last;
+        self.durably_purged = self.purged.map(|purged| purged.index);
     }
 
     fn append(&mut self, id: EntryId, offset: u32, length: u32) -> Result<(), Disorder> {

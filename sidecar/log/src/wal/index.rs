@@ -54,7 +54,7 @@ impl Index {
     /// Everything that is there has been synced.
     pub(super) fn all_durable(&mut self) {
         for group in self.groups.values_mut() {
-            group.durable = group.last;
+            group.all_durable();
         }
     }
 
@@ -94,7 +94,7 @@ impl Index {
     pub(super) fn load(&mut self, plan: Plan, seal: Seal) {
         let segment = plan.sequence;
         for (id, (mut group, range)) in seal.groups {
-            group.durable = group.last;
+            group.all_durable();
             group.first = range.end;
             self.groups.insert(id, group);
             self.runs.entry(id).or_default().add(segment, range);
@@ -107,18 +107,19 @@ impl Index {
         self.sealed.insert(segment, sealed);
     }
 
-    /// The oldest full segment, when no group needs it any more. The newest one whose summary
-    /// is written stays: it says what older ones did, votes included.
+    /// The oldest full segment, when no group needs it any more and will not after a crash
+    /// either: what is noted but not synced says nothing yet, neither that entries were purged
+    /// nor that a newer segment has others in their place. The newest full segment stays: it
+    /// says what older ones did, votes included.
     pub(super) fn removable(&self) -> Option<u32> {
-        let (&segment, sealed) = self.sealed.first_key_value()?;
-        let (_, next) = self.sealed.range(segment + 1..).next()?;
-        if sealed.unwritten.is_some() || next.unwritten.is_some() {
+        let (&segment, _) = self.sealed.first_key_value()?;
+        self.sealed.range(segment + 1..).next()?;
+        if self.sealed.values().any(|full| full.unwritten.is_some()) {
             return None;
         }
         let needs = |(id, group): (&u32, &Group)| {
-            let purged = group.purged.map(|purged| purged.index);
             let runs = self.runs.get(id);
-            runs.is_some_and(|runs| runs.needs(segment, purged))
+            runs.is_some_and(|runs| runs.needs(segment, group.durably_purged))
         };
         (!self.groups.iter().any(needs)).then_some(segment)
     }

@@ -15,6 +15,15 @@ use super::{Position, WalOptions, lock};
 /// Called once when a write or a sync has failed. The real one does not return.
 pub(crate) type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
+/// What the next sync covers, by group.
+#[derive(Debug, Default)]
+pub(super) struct Covered {
+    /// The last entries.
+    pub(super) last: BTreeMap<u32, EntryId>,
+    /// The indexes up to which entries were purged.
+    pub(super) purged: BTreeMap<u32, u64>,
+}
+
 /// What the handles and the threads of the log have in common.
 pub(super) struct Shared {
     pub(super) options: WalOptions,
@@ -47,11 +56,16 @@ impl Shared {
     }
 
     /// A sync has covered everything before this position.
-    pub(super) fn synced(&self, end: Position, last: &BTreeMap<u32, EntryId>) {
+    pub(super) fn synced(&self, end: Position, covered: &Covered) {
         let mut state = lock(&self.state);
-        for (group, id) in last {
+        for (group, id) in &covered.last {
             if let Some(group) = state.index.groups.get_mut(group) {
                 group.durable = Some(*id).min(group.last);
+            }
+        }
+        for (group, index) in &covered.purged {
+            if let Some(group) = state.index.groups.get_mut(group) {
+                group.durably_purged = group.durably_purged.max(Some(*index));
             }
         }
         let (used, of) = (state.next_offset, state.active.bytes);

@@ -1,6 +1,6 @@
 //! The one thread that writes: a batch of records forms while the batch before is synced.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::group::EntryId;
 use super::record::{Kind, Record};
 use super::seal;
 use super::segment::SEGMENT_TRAILER_BYTES;
-use super::shared::Shared;
+use super::shared::{Covered, Shared};
 use super::state::{Flushed, Item, SealItem};
 use super::{Position, lock};
 
@@ -51,8 +51,7 @@ pub(super) struct Writer {
     buffer_offset: u32,
     /// Callbacks that the next sync covers.
     flushed: Vec<Flushed>,
-    /// The last entry of each group that the next sync covers.
-    last: BTreeMap<u32, EntryId>,
+    covered: Covered,
 }
 
 impl Writer {
@@ -66,7 +65,7 @@ impl Writer {
             buffer: Vec::new(),
             buffer_offset: 0,
             flushed: Vec::new(),
-            last: BTreeMap::new(),
+            covered: Covered::default(),
         }
     }
 
@@ -169,8 +168,7 @@ impl Writer {
                 segment: self.segment,
                 offset: self.buffer_offset + self.buffer.len() as u32,
             };
-            self.shared.synced(end, &self.last);
-            self.last.clear();
+            self.shared.synced(end, &std::mem::take(&mut self.covered));
             self.buffer.clear();
             self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         }
@@ -194,12 +192,18 @@ impl Writer {
             self.buffer_offset = offset;
         }
         record.encode(&mut self.buffer, self.segment, offset, first);
-        if matches!(record.kind, Kind::Blank | Kind::Normal | Kind::Membership) {
-            let id = EntryId {
-                term: record.term,
-                index: record.index,
-            };
-            self.last.insert(record.group, id);
+        let Record {
+            group, term, index, ..
+        } = *record;
+        match record.kind {
+            Kind::Blank | Kind::Normal | Kind::Membership => {
+                self.covered.last.insert(group, EntryId { term, index });
+            }
+            Kind::Purge => {
+                let purged = self.covered.purged.entry(group).or_default();
+                *purged = index.max(*purged);
+            }
+            Kind::Vote | Kind::Committed | Kind::Truncate | Kind::Table | Kind::Seal => {}
         }
     }
 

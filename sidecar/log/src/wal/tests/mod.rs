@@ -3,6 +3,7 @@ pub(crate) mod faulty;
 mod full_disk;
 pub(crate) mod held;
 mod model;
+mod removing;
 mod terms;
 
 use std::path::Path;
