@@ -148,6 +148,8 @@ struct Slot {
     /// A commit has failed. It takes no more of them before it is opened again, but can be
     /// read.
     failed: bool,
+    /// Never opened again: the directory belongs to another store.
+    closed: bool,
 }
 
 struct Opened {
@@ -228,6 +230,9 @@ impl Store {
     fn prepare(&self) -> Result<(), DerivedError> {
         let failed = {
             let slot = self.slot();
+            if slot.closed {
+                return Err(self.io_error(io::ErrorKind::BrokenPipe.into()));
+            }
             if slot.opened.is_some() && !slot.failed {
                 return Ok(());
             }
@@ -244,6 +249,14 @@ impl Store {
         slot.exists = true;
         slot.failed = false;
         Ok(())
+    }
+
+    /// Closes the files for good, whoever else has this store: its directory is about to
+    /// become that of another one. Blocking.
+    pub(crate) fn close(&self) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        slot.closed = true;
+        slot.opened = None;
     }
 
     /// Fails when the disk is as full as it was.

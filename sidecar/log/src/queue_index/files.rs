@@ -55,6 +55,8 @@ pub(crate) struct Files {
     unsynced: AtomicBool,
     /// An entry was read that is not what was written.
     damaged: AtomicBool,
+    /// The directory belongs to another index.
+    retired: AtomicBool,
 }
 
 impl Files {
@@ -66,6 +68,7 @@ impl Files {
             open: Mutex::default(),
             unsynced: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         };
         std::fs::create_dir_all(directory).map_err(|source| files.directory_error(source))?;
         files.check_note()?;
@@ -75,6 +78,12 @@ impl Files {
     /// True when an entry was read that is not what was written.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::SeqCst)
+    }
+
+    /// Another index takes the place of this one. What late readers find there says nothing
+    /// about damage.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
     }
 
     /// Fails when an earlier run has found damage.
@@ -95,7 +104,7 @@ impl Files {
     /// the next start, which makes derived state again.
     fn damaged(&self, id: FileId, offset: u64) -> IndexError {
         let file = id.name();
-        if !self.damaged.swap(true, Ordering::SeqCst) {
+        if !self.retired.load(Ordering::SeqCst) && !self.damaged.swap(true, Ordering::SeqCst) {
             tracing::error!(%file, offset, "the queue index is damaged");
             let note = format!("{file} is damaged at the entry of offset {offset}\n");
             if let Err(error) = std::fs::write(self.damage_note(), note) {

@@ -159,24 +159,33 @@ impl State {
     }
 
     fn machine(&self) -> RwLockWriteGuard<'_, Machine> {
-        let machine: &RwLock<Machine> = self.shared.machine();
-        machine.write().unwrap_or_else(PoisonError::into_inner)
+        write(self.shared.machine())
     }
 
     fn start_over(&mut self) -> Result<(), StateError> {
-        set_aside(&self.directory)?;
-        self.open_again()
+        self.go_on_with(|directory| Ok(set_aside(directory)?))
     }
 
-    /// Goes on with what is on disk now.
-    fn open_again(&mut self) -> Result<(), StateError> {
+    /// Goes on with what `exchange` puts in the place of the directory. The old files are
+    /// closed before: whoever had them open could write into those of the new state. Readers
+    /// wait so long.
+    fn go_on_with(
+        &mut self,
+        exchange: impl FnOnce(&Path) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let shared = Arc::clone(&self.shared);
+        let mut machine = write(shared.machine());
+        machine.store.close();
+        machine.files.retire();
+        exchange(&self.directory)?;
         let (fresh, meta) = Machine::open(
             &self.directory,
             &self.begin_with,
-            self.shared.catalog(),
-            self.shared.more_outgoing(),
+            shared.catalog(),
+            shared.more_outgoing(),
         )?;
-        let old = std::mem::replace(&mut *self.machine(), fresh);
+        let old = std::mem::replace(&mut *machine, fresh);
+        drop(machine);
         drop(old);
         self.applied = meta.applied;
         self.membership = meta.membership;
@@ -184,6 +193,10 @@ impl State {
         self.captured = None;
         Ok(())
     }
+}
+
+fn write(machine: &RwLock<Machine>) -> RwLockWriteGuard<'_, Machine> {
+    machine.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Nothing is deleted on a suspicion: the latest discarded state is kept beside the new one.
@@ -313,8 +326,7 @@ impl Apply for State {
     }
 
     fn install(&mut self) -> io::Result<()> {
-        let installed = floor::swap(&self.directory).and_then(|()| self.open_again());
-        installed.map_err(io::Error::other)
+        self.go_on_with(floor::swap).map_err(io::Error::other)
     }
 
     fn reset(&mut self) -> io::Result<()> {

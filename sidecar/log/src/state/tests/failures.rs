@@ -11,6 +11,7 @@ use outrigger_core::half_message::Verdict;
 use super::{Limits, Subject};
 use crate::apply::{Apply as _, Checkpoint as _};
 use crate::command::{Command, NewMessage, ProducerSequence, TopicId, TransactionId};
+use crate::derived::{Changes, Store, Table};
 
 /// Something of everything that a checkpoint writes.
 fn commands(number: u64) -> Vec<Command> {
@@ -234,4 +235,28 @@ fn a_store_whose_making_was_interrupted_is_made_again() {
     let subject = subject.crash();
     assert_eq!(subject.state.applied(), applied);
     assert_eq!(subject.digest(), expected);
+}
+
+#[test]
+fn the_old_state_is_closed_before_an_installed_one_takes_its_place() {
+    let mut subject = Subject::new(Limits::default());
+    let topic = Command::CreateTopic {
+        name: "orders".to_owned(),
+        queues: 1,
+        durability: Default::default(),
+    };
+    subject.submit(1, &[topic]);
+    let (_, floor) = subject.checkpoint_with_floor().unwrap();
+    // Somebody still uses it.
+    let old = subject.state.shared().store();
+    let digest = subject.digest();
+    let import = subject.state.import();
+    import(floor).unwrap();
+    subject.state.install().unwrap();
+    assert_eq!(subject.digest(), digest);
+    // Nobody holds what was set aside, and the old store is not opened in the new one's place.
+    let aside = subject.path().with_extension("discarded").join("store");
+    Store::open(&aside).unwrap();
+    assert!(old.get(Table::Meta, &[]).is_err());
+    assert!(old.commit(Changes::default(), 0).is_err());
 }
