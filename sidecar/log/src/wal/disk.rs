@@ -36,6 +36,16 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 }
 
+/// True when a read has failed because the disk has lost what was written, so that it is as good
+/// as damaged: a sector that cannot be read, a file that is shorter, or gone.
+pub(super) fn is_lost(error: &io::Error) -> bool {
+    let lost = matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+    );
+    lost || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OsDisk;

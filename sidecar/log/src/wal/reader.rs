@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::disk::DiskFile;
+use super::disk::{self, DiskFile};
 use super::error::ReadError;
 use super::group::Slot;
 use super::index::Location;
@@ -114,8 +114,12 @@ impl Reader {
         if located.is_none() {
             return Ok(None);
         }
-        if let ReadError::Corrupt { segment, offset } = error {
-            self.shared.damaged(segment, offset);
+        match &error {
+            ReadError::Corrupt { segment, offset } => self.shared.damaged(*segment, *offset),
+            ReadError::Io { segment, source } if disk::is_lost(source) => {
+                self.shared.damaged(*segment, 0);
+            }
+            ReadError::Io { .. } | ReadError::NotFound { .. } => {}
         }
         Err(error)
     }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{self, Disk, DiskFile};
 use super::error::WalOpenError;
 use super::group::Group;
 use super::index::Index;
@@ -138,6 +138,22 @@ pub(super) fn corrupt(found: &Found, offset: u32, what: impl Into<String>) -> Wa
     }
 }
 
+/// What the disk cannot give back is damaged; any other failure may pass.
+pub(super) fn readable(
+    found: &Found,
+    offset: u32,
+    read: std::io::Result<()>,
+) -> Result<(), WalOpenError> {
+    match read {
+        Err(error) if disk::is_lost(&error) => Err(corrupt(
+            found,
+            offset,
+            format!("it cannot be read: {error}"),
+        )),
+        read => io(&found.path, "reading", read),
+    }
+}
+
 /// All segments in order. Unfinished ones contain nothing and are removed.
 fn find(
     disk: &dyn Disk,
@@ -185,7 +201,7 @@ fn open(
         return Err(damaged(&found));
     }
     let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-    io(&found.path, "reading", found.file.read_at(&mut bytes, 0))?;
+    readable(&found, 0, found.file.read_at(&mut bytes, 0))?;
     let header = match SegmentHeader::decode(&bytes) {
         Ok(header) => header,
         Err(HeaderError::Damaged) => return Err(damaged(&found)),
@@ -251,7 +267,7 @@ fn starts_with_a_record(found: &Found) -> Result<bool, WalOpenError> {
     let mut bytes = vec![0; RECORD_HEADER_BYTES as usize];
     let offset = SEGMENT_HEADER_BYTES;
     let read = found.file.read_at(&mut bytes, u64::from(offset));
-    io(&found.path, "reading", read)?;
+    readable(found, offset, read)?;
     let Some(header) = RecordHeader::decode(&bytes) else {
         return Ok(false);
     };
@@ -260,7 +276,7 @@ fn starts_with_a_record(found: &Found) -> Result<bool, WalOpenError> {
     }
     bytes.resize(header.stored_bytes() as usize, 0);
     let read = found.file.read_at(&mut bytes, u64::from(offset));
-    io(&found.path, "reading", read)?;
+    readable(found, offset, read)?;
     Ok(header.verify(&bytes, found.plan.sequence, offset))
 }
 
@@ -280,14 +296,14 @@ fn load_sealed(found: &Found, index: &mut Index) -> Result<(), WalOpenError> {
     let trailer_offset = bytes.saturating_sub(SEGMENT_TRAILER_BYTES);
     let mut trailer = [0; SEGMENT_TRAILER_BYTES as usize];
     let read = found.file.read_at(&mut trailer, u64::from(trailer_offset));
-    io(&found.path, "reading", read)?;
+    readable(found, trailer_offset, read)?;
     let seal_offset = seal::decode_trailer(found.plan.sequence, bytes, &trailer)
         .ok_or_else(|| corrupt(found, trailer_offset, "the trailer of a full segment"))?;
     let damaged = || corrupt(found, seal_offset, "the seal of a full segment");
     let left = trailer_offset.saturating_sub(seal_offset);
     let mut record = vec![0; left as usize];
     let read = found.file.read_at(&mut record, u64::from(seal_offset));
-    io(&found.path, "reading", read)?;
+    readable(found, seal_offset, read)?;
     let header = RecordHeader::decode(&record)
         .filter(|header| header.kind == Kind::Seal)
         .filter(|header| header.verify(&record, found.plan.sequence, seal_offset))

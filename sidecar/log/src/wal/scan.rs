@@ -1,7 +1,7 @@
 use super::error::WalOpenError;
 use super::index::Index;
 use super::record::{Kind, Noted, RECORD_HEADER_BYTES, RecordHeader, stored_bytes};
-use super::recovery::{Found, corrupt, io};
+use super::recovery::{Found, corrupt, readable};
 use super::segment::{SEGMENT_HEADER_BYTES, SEGMENT_TRAILER_BYTES};
 
 /// Bytes that are read ahead.
@@ -103,7 +103,7 @@ impl<'a> Scan<'a> {
             self.window.resize(want as usize, 0);
             self.window_offset = offset;
             let read = self.found.file.read_at(&mut self.window, u64::from(offset));
-            io(&self.found.path, "reading", read)?;
+            readable(self.found, offset, read)?;
         }
         let start = (offset - self.window_offset) as usize;
         Ok(self.window.get(start..start + length as usize))

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::disk::Disk;
 use super::error::WalOpenError;
 use super::record::{RECORD_ALIGNMENT_BYTES, RECORD_HEADER_BYTES, RecordHeader};
-use super::recovery::{Found, corrupt, io};
+use super::recovery::{Found, corrupt, io, readable};
 use super::scan::Scan;
 use super::seal::{TABLE_ENTRIES_MAX, reserved_bytes};
 use super::segment::SEGMENT_TRAILER_BYTES;
@@ -126,6 +126,6 @@ fn zero(found: &Found, start: u32, end: u32) -> Result<(), WalOpenError> {
 fn read(found: &Found, offset: u32, length: u32) -> Result<Vec<u8>, WalOpenError> {
     let mut bytes = vec![0; length as usize];
     let read = found.file.read_at(&mut bytes, u64::from(offset));
-    io(&found.path, "reading", read)?;
+    readable(found, offset, read)?;
     Ok(bytes)
 }

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::super::{ReadError, Wal, WalOpenError, group::EntryId};
+use super::faulty::FaultyDisk;
 use super::{append, entry, open, segment_path};
 use crate::place::Place;
 
@@ -281,4 +283,39 @@ fn damage_that_a_read_finds_is_fatal_and_remembered_where_others_have_the_entry(
         matches!(refused, WalOpenError::CorruptSegment { segment: 1, .. }),
         "{refused}"
     );
+}
+
+#[test]
+fn what_cannot_be_read_is_as_good_as_damaged_where_others_have_the_entry() {
+    let (directory, _) = three_batches();
+    let mut options = super::OPTIONS;
+    options.tail_cache_bytes_max = 0;
+    let disk = FaultyDisk::default();
+    let (told, fatal) = std::sync::mpsc::channel();
+    let on_fatal = std::sync::Arc::new(move |error: &std::io::Error| {
+        told.send(error.to_string()).unwrap();
+    });
+    let on_disk = std::sync::Arc::new(disk.clone());
+    let wal = Wal::open(directory.path(), options, on_disk.clone(), on_fatal).unwrap();
+    disk.unreadable.store(true, Ordering::SeqCst);
+    let read = |wal: &Wal| wal.reader().entry(0, 3);
+    assert!(matches!(read(&wal), Err(ReadError::Io { .. })));
+    assert!(
+        fatal.try_recv().is_err(),
+        "a node alone goes on with the rest"
+    );
+    wal.replace_when_damaged();
+    assert!(matches!(read(&wal), Err(ReadError::Io { .. })));
+    assert!(fatal.try_recv().unwrap().contains("damaged"));
+    drop(wal);
+    disk.unreadable.store(false, Ordering::SeqCst);
+    let refused = open(directory.path()).map(drop).unwrap_err();
+    let is_damage = |error: &WalOpenError| matches!(error, WalOpenError::CorruptSegment { .. });
+    assert!(is_damage(&refused), "{refused}");
+
+    // The same when a start finds it.
+    let (directory, _) = three_batches();
+    disk.unreadable.store(true, Ordering::SeqCst);
+    let refused = super::open_on(directory.path(), on_disk).err().unwrap();
+    assert!(is_damage(&refused), "{refused}");
 }

@@ -13,6 +13,8 @@ pub(crate) struct FaultyDisk {
     pub(crate) full: Arc<AtomicBool>,
     /// Syncs fail, once for each time it is set: the kernel forgets failed pages too.
     pub(crate) fail_next_sync: Arc<AtomicBool>,
+    /// No sector can be read.
+    pub(crate) unreadable: Arc<AtomicBool>,
     gate: Arc<Gate>,
 }
 
@@ -83,7 +85,10 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_at(bytes, offset)
+        match self.disk.unreadable.load(Ordering::SeqCst) {
+            true => Err(rustix::io::Errno::IO.into()),
+            false => self.file.read_at(bytes, offset),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
