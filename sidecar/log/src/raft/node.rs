@@ -40,6 +40,9 @@ const RECOVERY_MS_MAX: u64 = 600_000;
 
 /// How long a shutdown waits for what was taken before.
 const DRAIN_MS_MAX: u64 = 5_000;
+/// How long it waits for the last checkpoint. Without it the next start applies more of the log;
+/// on a full disk it may not come before there is space.
+const LAST_CHECKPOINT_MS_MAX: u64 = if cfg!(test) { 300 } else { 10_000 };
 
 /// What a node keeps to.
 #[derive(Clone, Debug)]
@@ -256,7 +259,14 @@ impl<A: Apply> Node<A> {
             tracing::error!(%error, "the Raft group did not stop in order");
         }
         self.tasks.lock().await.shutdown().await;
-        self.checkpointer.checkpoint().await;
+        let limit = Duration::from_millis(LAST_CHECKPOINT_MS_MAX);
+        let last = tokio::time::timeout(limit, self.checkpointer.checkpoint()).await;
+        if last.is_err() {
+            tracing::warn!(
+                waited_ms = LAST_CHECKPOINT_MS_MAX,
+                "stopped without a last checkpoint, the next start applies more of the log"
+            );
+        }
     }
 
     /// The same for a node that has its log for itself.

@@ -203,9 +203,17 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            let mut input = input;
+            let mut first = None;
             match &mut self.append {
                 Some(stream) => stream.forget(),
                 None => {
+                    // After a failure the first request waits until the node may be tried again,
+                    // so nothing is opened before it is there.
+                    first = input.next().await;
+                    if first.is_none() {
+                        return Ok(Box::pin(futures::stream::empty()) as BoxStream<'s, _>);
+                    }
                     let opened = self.open(PurposeKind::Append).await;
                     let exchange =
                         opened.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?;
@@ -213,6 +221,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                     self.append = Some(AppendStream::new(self.target, exchange, receipts));
                 }
             }
+            let input = futures::stream::iter(first).chain(input);
             let session = Session::new(&mut self.append, input);
             let answers = futures::stream::unfold(session, |mut session| async move {
                 let answer = session.next().await?;

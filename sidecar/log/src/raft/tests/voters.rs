@@ -10,9 +10,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::fake::{Counting, Seen};
+use super::fake::{Counting, Seen, Writing};
 use super::restart::{floors, numbers, options, send};
-use crate::cluster::{ClusterOptions, Exchange, Member, OpenExchange, Purpose, Start, Transport};
+use crate::cluster::{
+    ClusterOptions, Exchange, Member, OpenExchange, Purpose, PurposeKind, Start, Transport,
+};
 use crate::raft::node::Node;
 use crate::raft::{LogId, NodeOptions, Timing};
 use crate::submit::SubmitError;
@@ -30,15 +32,22 @@ const TIMING: Timing = Timing {
 
 type Nodes = Arc<Mutex<BTreeMap<u64, Arc<Node<Counting>>>>>;
 
+/// How often a node was tried in vain, to send it entries.
+type Tries = Arc<Mutex<BTreeMap<u64, u64>>>;
+
 struct Wire {
     nodes: Nodes,
     own: u64,
+    tries: Tries,
 }
 
 impl Transport for Wire {
     fn open(&self, target: u64, _member: &Member, purpose: Purpose) -> OpenExchange {
         let node = self.nodes.lock().unwrap().get(&target).cloned();
         let own = self.own;
+        if node.is_none() && purpose.kind == PurposeKind::Append {
+            *self.tries.lock().unwrap().entry(target).or_default() += 1;
+        }
         Box::pin(async move {
             let node = node.ok_or(std::io::ErrorKind::NotConnected)?;
             let (frames, there) = mpsc::channel(16);
@@ -53,6 +62,7 @@ struct Voters {
     nodes: Nodes,
     seen: BTreeMap<u64, Seen>,
     fatal: Arc<Mutex<Vec<String>>>,
+    tries: Tries,
 }
 
 impl Voters {
@@ -63,6 +73,7 @@ impl Voters {
             nodes: Nodes::default(),
             seen: BTreeMap::new(),
             fatal: Arc::default(),
+            tries: Tries::default(),
         };
         let members = (1..=3).map(|id| (id, Member::default())).collect();
         let mut begin = Start::Form(members);
@@ -92,7 +103,12 @@ impl Voters {
         });
         let wal = Arc::new(Wal::open(&path, options_of_log, disk, told).unwrap());
         let (nodes, seen) = (Arc::clone(&self.nodes), Arc::clone(&state.seen));
-        let transport = Arc::new(Wire { nodes, own: id });
+        let tries = Arc::clone(&self.tries);
+        let transport = Arc::new(Wire {
+            nodes,
+            own: id,
+            tries,
+        });
         let options = NodeOptions {
             node_id: id,
             cluster: Some(ClusterOptions { transport, start }),
@@ -331,4 +347,61 @@ async fn a_node_that_comes_back_is_silent_for_as_long_as_a_lease() {
     assert!(silent_until > fresh);
     voters.send(1).await;
     voters.agree(&[0, 1]).await;
+}
+
+/// A node that is gone is tried now and then, not in a loop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_is_tried_less_and_less_often() {
+    const TRIES_MAX: u64 = 60;
+    let os = || Arc::new(OsDisk) as Arc<dyn Disk>;
+    let mut voters = Voters::start([os(), os(), os()]).await;
+    let leader = voters.led_by(1).await;
+    voters.send(0).await;
+    voters.crash(3).await;
+    let until = tokio::time::Instant::now() + Duration::from_millis(1_500);
+    let mut number = 1;
+    while tokio::time::Instant::now() < until {
+        leader.submit(vec![send(number)]).unwrap().await.unwrap();
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let tries = voters.tries.lock().unwrap()[&3];
+    assert!((3..TRIES_MAX).contains(&tries), "{tries} tries");
+    drop(leader);
+    voters.reopen(3).await;
+    voters.agree(&(0..number).collect::<Vec<_>>()).await;
+}
+
+/// What was applied through the others may never be durable on a full disk. A node that stops
+/// does not wait for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_full_disk_stops_without_its_last_checkpoint() {
+    let os = || Arc::new(OsDisk) as Arc<dyn Disk>;
+    let mut voters = Voters::start([os(), os(), os()]).await;
+    let leader = voters.led_by(1).await;
+    voters.send(0).await;
+    voters.crash(3).await;
+    let disk = FaultyDisk::default();
+    let writing = Arc::new(Mutex::new(Writing {
+        begins: true,
+        ..Writing::default()
+    }));
+    let state = Counting {
+        writing: Arc::clone(&writing),
+        ..Counting::default()
+    };
+    let on_disk = Arc::new(disk.clone());
+    voters.open(3, on_disk, Start::Wait, state).await;
+    voters.agree(&[0]).await;
+    disk.full.store(true, Ordering::SeqCst);
+    let node = voters.node(3);
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while node.status().durable_index.unwrap() + 3 > node.status().applied_index.unwrap() {
+        assert!(tokio::time::Instant::now() < limit, "{:?}", node.status());
+        let many = (1..1_000).map(send).collect();
+        leader.submit(many).unwrap().await.unwrap();
+    }
+    let stopped = tokio::time::timeout(PATIENCE, node.shutdown()).await;
+    assert!(stopped.is_ok(), "it waits for space");
+    assert_eq!(writing.lock().unwrap().written, []);
 }
