@@ -66,12 +66,20 @@ async fn a_rolling_restart_is_not_noticed() -> anyhow::Result<()> {
         .collect();
     let load = Load::start(uris).await;
     load.goes_on(200).await;
+    let mut handed_over = 0;
     for id in cluster.ids() {
+        let leads = cluster.leader().await? == id;
         let status = cluster.stop(id).await?;
-        assert!(status.success(), "{status}: {}", cluster.output(id));
+        let printed = cluster.output(id);
+        assert!(status.success(), "{status}: {printed}");
+        if leads {
+            assert!(printed.contains("leadership was handed over"), "{printed}");
+            handed_over += 1;
+        }
         cluster.start_node(id).await?;
         load.goes_on(200).await;
     }
+    assert!(handed_over > 0, "each node was stopped, the leader too");
     let told = load.stop().await;
     check(&client(cluster.uri(2)).await, &told).await;
     cluster.agree(&[1, 2, 3]).await

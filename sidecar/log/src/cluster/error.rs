@@ -25,7 +25,19 @@ pub enum MembershipError {
         /// The node.
         id: u64,
     },
-    /// The node to lead has not all entries yet, or cannot be reached.
+    /// The node to lead lacks entries still, or cannot be reached. Nothing was changed.
+    #[error(
+        "leadership was not offered to node {id}: after {waited_ms} ms it lacks {missing} entries"
+    )]
+    Behind {
+        /// The node that was to lead.
+        id: u64,
+        /// How many entries it lacks, as far as this node knows.
+        missing: u64,
+        /// How long it was waited.
+        waited_ms: u64,
+    },
+    /// The node to lead has all entries, and does not lead all the same.
     #[error("leadership was not taken over by node {id} within {waited_ms} ms")]
     NotTaken {
         /// The node that was to lead.

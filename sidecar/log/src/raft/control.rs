@@ -17,8 +17,14 @@ use crate::apply::Apply;
 use crate::cluster::{Leadership, Member, Members, MembershipError, Replica};
 use crate::submit::SubmitError;
 
-/// How long a hand-over may take.
+/// How long the successor may take to lead, once it has all entries.
 const TRANSFER_MS_MAX: u64 = 2_000;
+/// How often it is told that it may.
+const OFFER_INTERVAL_MS: u64 = 400;
+/// How long it is waited before, until it has all entries. Nothing is proposed so long.
+const CATCH_UP_MS_MAX: u64 = 2_000;
+/// How often it is looked whether it has.
+const CATCH_UP_POLL_MS: u64 = 2;
 
 type Changed<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
@@ -128,7 +134,8 @@ impl<A: Apply> Node<A> {
         changed(self.raft.change_membership(changes, false).await)
     }
 
-    /// Tells who leads then.
+    /// Tells who leads then. What is submitted meanwhile waits, and is taken again when nobody
+    /// else leads in the end.
     pub(crate) async fn transfer_leadership(
         &self,
         to: Option<NodeId>,
@@ -136,38 +143,87 @@ impl<A: Apply> Node<A> {
         let Leadership::Leading { term } = *self.leadership.borrow() else {
             return Err(self.not_leader());
         };
-        let own = *self.raft.node_id();
-        let members = self.members();
-        let to = match to {
-            Some(to) if !members.voters.contains_key(&to) => {
+        if let Some(to) = to {
+            if !self.members().voters.contains_key(&to) {
                 return Err(MembershipError::Unknown { id: to });
             }
-            Some(to) => to,
-            None => self.successor(own, &members)?,
-        };
-        if to == own {
-            return Ok(own);
+            if to == *self.raft.node_id() {
+                return Ok(to);
+            }
         }
+        let _paused = self.batcher.pause();
+        let to = (self.matched_successor(to).await?, to.is_none());
+        // From here on there is no way back in this term.
         self.given_away.store(term, SeqCst);
-        let asked = self.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|_| MembershipError::Closed)?;
-        let mut leadership = self.leadership();
-        let taken = leadership.wait_for(|now| match now {
-            Leadership::Following {
-                leader: Some((id, _)),
-                term: newer,
-            } => *id == to && *newer > term,
-            _ => false,
-        });
-        let limit = Duration::from_millis(TRANSFER_MS_MAX);
-        match tokio::time::timeout(limit, taken).await {
-            Ok(Ok(_)) => Ok(to),
-            Ok(Err(_)) => Err(MembershipError::Closed),
-            Err(_) => Err(MembershipError::NotTaken {
-                id: to,
-                waited_ms: TRANSFER_MS_MAX,
-            }),
+        self.offer(to, term).await
+    }
+
+    /// Waits until nothing that was proposed is on its way, and a successor has all of it: one
+    /// that lacks an entry cannot lead.
+    async fn matched_successor(&self, to: Option<NodeId>) -> Result<NodeId, MembershipError> {
+        let until = tokio::time::Instant::now() + Duration::from_millis(CATCH_UP_MS_MAX);
+        loop {
+            let id = match to {
+                Some(to) => to,
+                None => self.successor()?,
+            };
+            let last_index = self.last_index();
+            let replicas = self.replication();
+            let matched = replicas.iter().find(|replica| replica.id == id);
+            let matched_index = matched.map_or(0, |replica| replica.matched_index);
+            if self.batcher.entries_in_flight() == 0 && matched_index >= last_index {
+                return Ok(id);
+            }
+            if !self.leadership.borrow().is_leading() {
+                return Err(self.not_leader());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(MembershipError::Behind {
+                    id,
+                    missing: last_index.saturating_sub(matched_index),
+                    waited_ms: CATCH_UP_MS_MAX,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(CATCH_UP_POLL_MS)).await;
         }
+    }
+
+    /// Tells the successor that it may lead, again and again: the word may be lost. When `any`
+    /// other one may lead as well, that will do.
+    async fn offer(&self, (to, any): (NodeId, bool), term: u64) -> Result<NodeId, MembershipError> {
+        let mut leadership = self.leadership();
+        let mut taken = async || {
+            let newer = leadership.wait_for(|now| match now {
+                Leadership::Following {
+                    leader: Some(_),
+                    term: newer,
+                } => *newer > term,
+                _ => false,
+            });
+            match newer.await.as_deref() {
+                Ok(Leadership::Following {
+                    leader: Some((id, _)),
+                    ..
+                }) => Ok(*id),
+                Ok(_) | Err(_) => Err(MembershipError::Closed),
+            }
+        };
+        let not_taken = MembershipError::NotTaken {
+            id: to,
+            waited_ms: TRANSFER_MS_MAX,
+        };
+        for _ in 0..TRANSFER_MS_MAX.div_ceil(OFFER_INTERVAL_MS) {
+            let asked = self.raft.trigger().transfer_leader(to).await;
+            asked.map_err(|_| MembershipError::Closed)?;
+            let limit = Duration::from_millis(OFFER_INTERVAL_MS);
+            match tokio::time::timeout(limit, taken()).await {
+                Ok(Ok(id)) if id == to || any => return Ok(id),
+                Ok(Ok(_)) => return Err(not_taken),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Err(not_taken)
     }
 
     /// Lets another node lead, when one can, so that nobody has to notice that this one has gone.
@@ -183,7 +239,8 @@ impl<A: Apply> Node<A> {
     }
 
     /// The voter that lacks the fewest entries, among those that were heard just now.
-    fn successor(&self, own: NodeId, members: &Members) -> Result<NodeId, MembershipError> {
+    fn successor(&self) -> Result<NodeId, MembershipError> {
+        let (own, members) = (*self.raft.node_id(), self.members());
         let replicas = self.replication();
         let others = replicas.iter().filter(|replica| {
             let limit_ms = self.timing.election_timeout_ms;

@@ -92,7 +92,7 @@ pub(crate) struct Node<A: Apply> {
     disk: Arc<DiskWatch>,
     pub(super) blocking: Blocking,
     pub(super) floors: Arc<Floors>,
-    batcher: Arc<Batcher<Proposer<A>>>,
+    pub(super) batcher: Arc<Batcher<Proposer<A>>>,
     checkpointer: Arc<Checkpointer<A>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -204,6 +204,11 @@ impl<A: Apply> Node<A> {
             checkpointer,
             tasks: Mutex::new(tasks),
         })
+    }
+
+    /// The index of the last entry in the log, durable or not.
+    pub(super) fn last_index(&self) -> u64 {
+        self.wal.last(GROUP).map_or(0, |last| last.index)
     }
 
     pub(crate) fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
@@ -434,6 +439,9 @@ pub(super) fn config(timing: Timing) -> Config {
         allow_log_reversion: Some(true),
         // A node that was away does not force an election when it comes back.
         enable_pre_vote: Some(true),
+        // A leader that hears no majority falls silent for a while, so that others can lead even
+        // where they hear it.
+        quorum_loss_probe_interval: Some(timing.silence_without_quorum_ms()),
         max_payload_entries: APPEND_ENTRIES_MAX,
         ..Config::default()
     }

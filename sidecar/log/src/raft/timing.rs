@@ -29,6 +29,15 @@ impl Timing {
         Duration::from_millis(self.election_timeout_ms)
     }
 
+    /// A leader that has heard of no majority for twice the election timeout sends no heartbeats
+    /// for so long, and then again, in turns. Those who hear it wait twice the election timeout
+    /// after its last one, and up to twice as long again, before they stand for election, so
+    /// they do within six election timeouts of when the leader was last answered; by then it is
+    /// still silent.
+    pub(super) fn silence_without_quorum_ms(self) -> u64 {
+        self.election_timeout_ms * 6
+    }
+
     /// A leader that has heard of no majority for so long leads nobody: by now the others have
     /// another leader, or will have one soon.
     pub(super) fn quorum_lost(self) -> Duration {

@@ -79,6 +79,8 @@ impl Submission {
 struct Queue {
     submissions: VecDeque<Submission>,
     closed: bool,
+    /// So many want that nothing is proposed.
+    paused: usize,
 }
 
 /// Taken by whoever answers first.
@@ -180,7 +182,7 @@ impl<P: Propose> Batcher<P> {
         counts.in_flight_bytes.fetch_add(bytes, SeqCst);
         counts.waiting.fetch_add(submissions.len(), SeqCst);
         let entries_in_flight = counts.entries_in_flight.load(SeqCst);
-        let idle = queue.submissions.is_empty() && entries_in_flight == 0;
+        let idle = queue.submissions.is_empty() && entries_in_flight == 0 && queue.paused == 0;
         queue.submissions.extend(submissions.into_iter().map(taken));
         if idle {
             // Nobody to share an entry with: the way through the batcher's task is saved.
@@ -246,12 +248,24 @@ impl<P: Propose> Batcher<P> {
             loop {
                 let mut queue = self.queue();
                 let entries_in_flight = self.counts.entries_in_flight.load(SeqCst);
-                if entries_in_flight >= ENTRIES_IN_FLIGHT_MAX || queue.submissions.is_empty() {
+                let full = entries_in_flight >= ENTRIES_IN_FLIGHT_MAX || queue.paused > 0;
+                if full || queue.submissions.is_empty() {
                     break;
                 }
                 self.propose_next(&mut queue);
             }
         }
+    }
+
+    /// Proposes nothing as long as the answer lives. What is taken meanwhile waits.
+    pub(crate) fn pause(self: &Arc<Self>) -> Paused<P> {
+        self.queue().paused += 1;
+        Paused(Arc::clone(self))
+    }
+
+    /// How many entries were proposed and not answered yet.
+    pub(crate) fn entries_in_flight(&self) -> usize {
+        self.counts.entries_in_flight.load(SeqCst)
     }
 
     /// Takes no more, and waits until what was taken has been answered. What has not been
@@ -359,6 +373,16 @@ fn size(command: &Command) -> u64 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as it lives, nothing is proposed.
+pub(crate) struct Paused<P: Propose>(Arc<Batcher<P>>);
+
+impl<P: Propose> Drop for Paused<P> {
+    fn drop(&mut self) {
+        self.0.queue().paused -= 1;
+        self.0.wake.notify_one();
+    }
 }
 
 /// An entry that was proposed. However it ends, it is answered.

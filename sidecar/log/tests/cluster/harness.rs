@@ -40,6 +40,12 @@ impl Network {
         }
     }
 
+    /// This node hears of nobody any more; the others hear it.
+    pub(crate) fn deafen(&self, id: u64) {
+        let mut cut = self.cut.lock().unwrap();
+        cut.extend((1..=9).map(|other| (other, id)));
+    }
+
     pub(crate) fn heal(&self) {
         self.cut.lock().unwrap().clear();
     }

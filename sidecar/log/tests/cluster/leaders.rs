@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outrigger_log::SubmitError;
-use outrigger_log::cluster::{Replica, Start};
+use outrigger_log::cluster::{MembershipError, Replica, Start};
 
 use crate::harness::{Cluster, bodies, eventually, is_follower_of, send, topic, write};
 
@@ -180,6 +180,86 @@ async fn leadership_is_handed_over() {
         .unwrap();
     cluster.agree().await;
     assert_eq!(bodies(&successor), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_under_load() {
+    let cluster = Arc::new(Cluster::of_three().await);
+    let (_, leader) = cluster.leader().await;
+    topic(&leader).await;
+    drop(leader);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|writer| tokio::spawn(write(Arc::clone(&cluster), writer, Arc::clone(&stop))))
+        .collect();
+    let mut led = BTreeSet::new();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (old, leader) = cluster.leader().await;
+        let to = 1 + old % 3;
+        assert_eq!(leader.transfer_leadership(Some(to)).await, Ok(to));
+        led.insert(cluster.leader_besides(&[old]).await.0);
+    }
+    assert_eq!(led.len(), 3);
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = 0;
+    for writer in writers {
+        acknowledged += writer.await.unwrap().len();
+    }
+    cluster.agree().await;
+    let (_, leader) = cluster.leader().await;
+    assert!(bodies(&leader).len() >= acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_successor_lacks_entries_goes_on() {
+    let cluster = Cluster::of_three().await;
+    let (id, leader) = cluster.leader().await;
+    let topic = topic(&leader).await;
+    let term = leader.status().term;
+    let to = 1 + id % 3;
+    cluster.network.isolate(to);
+    let sent = vec![send(topic, "before")];
+    leader.submit(sent).unwrap().await.unwrap();
+    let refused = leader.transfer_leadership(Some(to));
+    // What comes meanwhile waits, and is taken in the end.
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        leader.submit(vec![send(topic, "meanwhile")]).unwrap().await
+    };
+    let (refused, meanwhile) = tokio::join!(refused, meanwhile);
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(refused, MembershipError::Behind { id, .. } if id == to),
+        "{refused}"
+    );
+    meanwhile.unwrap();
+    assert!(leader.leadership().borrow().is_leading());
+    assert_eq!(leader.status().term, term);
+    leader.confirm_leadership().await.unwrap();
+    cluster.network.heal();
+    cluster.agree().await;
+    assert_eq!(bodies(&leader), ["before", "meanwhile"]);
+    assert_eq!(leader.transfer_leadership(Some(to)).await, Ok(to));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_nobody_gives_way_to_those_who_hear_it() {
+    let cluster = Cluster::of_three().await;
+    let (old, leader) = cluster.leader().await;
+    let topic = topic(&leader).await;
+    cluster.network.deafen(old);
+    let (_, successor) = cluster.leader_besides(&[old]).await;
+    assert!(!leader.has_lease(), "two nodes answer reads");
+    let sent = vec![send(topic, "after")];
+    successor.submit(sent).unwrap().await.unwrap();
+    eventually("the old leader steps back", || {
+        !leader.leadership().borrow().is_leading()
+    })
+    .await;
+    cluster.network.heal();
+    cluster.agree().await;
+    assert_eq!(bodies(&successor), ["after"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

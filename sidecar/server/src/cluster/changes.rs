@@ -109,9 +109,11 @@ impl From<ChangeError> for Failure {
             ChangeError::Slow | ChangeError::Log(MembershipError::OutcomeUnknown) => {
                 failure(Code::Unavailable, "OUTCOME_UNKNOWN")
             }
-            ChangeError::Log(MembershipError::NotTaken { .. } | MembershipError::NoSuccessor) => {
-                failure(Code::Unavailable, "LEADERSHIP_NOT_TAKEN")
-            }
+            ChangeError::Log(
+                MembershipError::NotTaken { .. }
+                | MembershipError::Behind { .. }
+                | MembershipError::NoSuccessor,
+            ) => failure(Code::Unavailable, "LEADERSHIP_NOT_TAKEN"),
         }
     }
 }
