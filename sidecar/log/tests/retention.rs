@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_core::lease::Event;
 use outrigger_log::{
-    Command, ConsumerGroupConfig, Log, NewMessage, Options, Outcome, StartFrom, SubmitError,
-    TopicId, TransactionId, Verdict,
+    Command, ConsumerGroupConfig, Log, NewMessage, NodeError, OpenError, Options, Outcome,
+    StartFrom, SubmitError, TopicId, TransactionId, Verdict,
 };
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -131,6 +131,49 @@ async fn old_segments_go_and_the_state_is_made_again_without_them() {
     send(&log, topic, numbers..numbers + 1).await;
     assert_eq!(log.queue_bounds(topic, 0), (first, numbers + 1));
     log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_floor_checkpoints_stop_nobody_who_does_not_need_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let log = Log::open(options(path)).await.unwrap();
+    let topic = topic(&log).await;
+    let mut numbers = 2_000;
+    send(&log, topic, 0..numbers).await;
+    shrinks(&log, topic, path, &mut numbers).await;
+    log.shutdown().await;
+
+    for file in std::fs::read_dir(path.join("groups/0/floors")).unwrap() {
+        let file = file.unwrap().path();
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[3] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+    }
+    let log = Log::open(options(path)).await.unwrap();
+    assert_eq!(log.queue_bounds(topic, 0).1, numbers);
+    // The log is not purged up to them, but up to those that follow.
+    let (first, _) = log.queue_bounds(topic, 0);
+    while log.queue_bounds(topic, 0).0 < first + 500 {
+        send(&log, topic, numbers..numbers + 100).await;
+        numbers += 100;
+    }
+    shrinks(&log, topic, path, &mut numbers).await;
+    log.shutdown().await;
+
+    // Who needs them is told so.
+    for file in std::fs::read_dir(path.join("groups/0/floors")).unwrap() {
+        std::fs::write(file.unwrap().path(), "nothing of use").unwrap();
+    }
+    std::fs::remove_dir_all(path.join("groups/0/derived")).unwrap();
+    let refused = Log::open(options(path)).await.err().unwrap();
+    assert!(
+        matches!(
+            refused,
+            OpenError::Node(NodeError::NoBeginning { purged }) if purged > 0
+        ),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

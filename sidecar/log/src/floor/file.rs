@@ -10,6 +10,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::FloorHeader;
+use crate::raft::{LogId, StoredMembership};
 
 /// Names the format.
 const MAGIC: &[u8; 8] = b"orfloor1";
@@ -97,7 +98,8 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 /// meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct FloorFile {
-    file: Arc<File>,
+    /// Nothing when it is lost.
+    file: Option<Arc<File>>,
     pub(super) path: PathBuf,
     pub(crate) header: FloorHeader,
 }
@@ -108,22 +110,43 @@ impl FloorFile {
         let file = File::open(path)?;
         let header = Parts::new(&file).header()?;
         Ok(Self {
-            file: Arc::new(file),
+            file: Some(Arc::new(file)),
             path: path.to_owned(),
             header,
         })
     }
 
+    /// The one that the log begins at, where there is none any more. It can be spoken of; every
+    /// attempt to read it fails.
+    pub(crate) fn lost(applied: LogId) -> Self {
+        let membership = StoredMembership::default();
+        Self {
+            file: None,
+            path: PathBuf::new(),
+            header: FloorHeader {
+                applied,
+                membership,
+            },
+        }
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_deref().ok_or_else(|| {
+            let message = "the floor checkpoint that the log begins at is lost";
+            io::Error::new(io::ErrorKind::NotFound, message)
+        })
+    }
+
     /// How long the file is.
     pub(crate) fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file()?.metadata()?.len())
     }
 
     /// A part of the file as it is, for sending it; shorter at its end, but
     /// never empty.
     pub(crate) fn chunk(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
         let mut chunk = Vec::with_capacity(bytes);
-        let file = &*self.file;
+        let file = self.file()?;
         let count = At { file, offset }
             .take(bytes as u64)
             .read_to_end(&mut chunk)?;
@@ -143,7 +166,7 @@ impl FloorFile {
         &self,
         mut each: impl FnMut(Vec<u8>, Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut parts = Parts::new(&self.file);
+        let mut parts = Parts::new(self.file()?);
         parts.header()?;
         let mut records = 0_u64;
         loop {

@@ -178,8 +178,7 @@ impl<A: Apply> Checkpointer<A> {
         let written = self.blocking.run(move || checkpoint.write(floor)).await;
         self.driven.record_floor(written.flatten()?.floor);
         if exported {
-            let purged = self.wal.purged(self.group).map_or(0, |purged| purged.index);
-            if let Err(error) = self.floors.written(applied.index, purged) {
+            if let Err(error) = self.floors.written(applied.index) {
                 tracing::warn!(%error, "a floor checkpoint is not there");
             }
         }

@@ -17,6 +17,16 @@ pub enum NodeError {
         /// What the group says.
         reason: String,
     },
+    /// State has to be made again, and neither the log nor a floor checkpoint has all of it.
+    #[error(
+        "derived state has to be made again, but the log's entries up to {purged} are gone, and \
+         the floor checkpoint that is there instead of them is damaged. Restore it from a copy, \
+         or replace this node by one with an empty data directory"
+    )]
+    NoBeginning {
+        /// The index of the last entry that is gone.
+        purged: u64,
+    },
     /// The data directory is that of one node of several.
     #[error(
         "the data directory belongs to a cluster of {voters} voters and cannot be served by one \

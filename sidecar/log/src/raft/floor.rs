@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use openraft::RaftSnapshotBuilder;
 
-use super::types::{LogId, TypeConfig};
-use crate::floor::{FloorFile, Floors};
+use super::types::TypeConfig;
+use crate::floor::FloorFile;
 
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, FloorFile>;
@@ -26,19 +26,19 @@ pub(super) fn snapshot(file: FloorFile) -> Snapshot {
 /// Hands out a floor checkpoint. It was written long ago.
 #[derive(Clone, Debug)]
 pub(crate) struct FloorCheckpoints {
-    pub(super) floors: Arc<Floors>,
-    /// The one to hand out.
-    pub(super) latest: Option<LogId>,
+    /// The one to hand out, open since it was chosen.
+    pub(super) latest: Result<Option<FloorFile>, Arc<io::Error>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for FloorCheckpoints {
     type SnapshotData = FloorFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let Some(latest) = self.latest else {
-            let message = "the log is purged, and there is no floor checkpoint to go on from";
+        let latest = self.latest.clone().map_err(io::Error::other)?;
+        let Some(latest) = latest else {
+            let message = "there is no floor checkpoint yet";
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         };
-        self.floors.get(latest.index).map(snapshot)
+        Ok(snapshot(latest))
     }
 }

@@ -87,8 +87,9 @@ impl<A: Apply> Machine<A> {
         }
     }
 
-    /// The newest floor checkpoint that no entry before it is needed for.
-    fn latest(&self) -> Option<LogId> {
+    /// The newest floor checkpoint that no entry before it is needed for. Open at once: the file
+    /// may be removed at any time.
+    fn latest(&self) -> io::Result<Option<FloorFile>> {
         self.floors.latest_upto(self.driven.recorded_floor())
     }
 
@@ -152,13 +153,12 @@ impl<A: Apply> RaftStateMachine<TypeConfig> for Machine<A> {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<FloorCheckpoints> {
         let builder = self.get_snapshot_builder().await;
-        (force || builder.latest.is_some()).then_some(builder)
+        (force || matches!(builder.latest, Ok(Some(_)))).then_some(builder)
     }
 
     async fn get_snapshot_builder(&mut self) -> FloorCheckpoints {
         FloorCheckpoints {
-            floors: Arc::clone(&self.floors),
-            latest: self.latest(),
+            latest: self.latest().map_err(Arc::new),
         }
     }
 
@@ -183,8 +183,6 @@ impl<A: Apply> RaftStateMachine<TypeConfig> for Machine<A> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        let latest = self.latest();
-        let file = latest.map(|latest| self.floors.get(latest.index));
-        Ok(file.transpose()?.map(snapshot))
+        Ok(self.latest()?.map(snapshot))
     }
 }

@@ -17,13 +17,13 @@ use super::leadership;
 use super::limits;
 use super::log_store::{self, LogStore, to_log_id};
 use super::machine::{Driven, Machine};
-use super::network::Network;
+use super::network::{Network, Sources};
 use super::proposer::Proposer;
 use super::receipts::{self, Receipts};
 use super::retention::{Retention, RetentionLimits};
 use super::timer;
 use super::timing::Timing;
-use super::types::{NodeId, TypeConfig};
+use super::types::{LogId, NodeId, TypeConfig};
 use crate::apply::Apply;
 use crate::blocking::Blocking;
 use crate::cluster::{ClusterOptions, Leadership, Member, Start};
@@ -108,14 +108,25 @@ impl<A: Apply> Node<A> {
     ) -> Result<Self, NodeError> {
         let (group, blocking, timing) = (options.group, options.blocking, options.timing);
         settle_what_is_ahead(&wal, group, &mut state, &floors).await?;
+        let purged = wal.purged(group).map(to_log_id);
+        floors.purged(purged);
+        check_beginning(&state, purged, &floors, blocking).await?;
         let silence = wal.vote(group).map(|_| timing.silence());
         let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
-        let purged = wal.purged(group).map_or(0, |purged| purged.index);
-        let driven = Arc::new(Driven::new(state, purged));
+        let purged_index = purged.map_or(0, |purged| purged.index);
+        let driven = Arc::new(Driven::new(state, purged_index));
         let log_store = LogStore::new(Arc::clone(&wal), group, blocking);
         let receipts = Arc::clone(log_store.receipts());
-        let network = Network::new(transport.cloned(), group, Arc::clone(&receipts));
+        let network = Network::new(
+            transport.cloned(),
+            group,
+            Arc::clone(&receipts),
+            Sources {
+                floors: Arc::clone(&floors),
+                blocking,
+            },
+        );
         let raft = Raft::new(
             options.node_id,
             Arc::new(config(timing)),
@@ -208,7 +219,7 @@ impl<A: Apply> Node<A> {
 
     /// The index of the last entry in the log, durable or not.
     pub(super) fn last_index(&self) -> u64 {
-        self.wal.last(GROUP).map_or(0, |last| last.index)
+        self.wal.last(self.group).map_or(0, |last| last.index)
     }
 
     pub(crate) fn submit(&self, commands: Vec<Command>) -> Result<Pending, SubmitError> {
@@ -313,6 +324,32 @@ async fn settle_what_is_ahead<A: Apply>(
         "derived state is ahead of the log and is made again"
     );
     state.reset().map_err(|source| NodeError::Reset { source })
+}
+
+/// State that lacks entries which are gone from the log goes on from the floor checkpoint that
+/// the log begins at.
+async fn check_beginning<A: Apply>(
+    state: &A,
+    purged: Option<LogId>,
+    floors: &Arc<Floors>,
+    blocking: Blocking,
+) -> Result<(), NodeError> {
+    let index = |id: Option<LogId>| id.map(|id| id.index);
+    let Some(purged) = purged.filter(|_| index(state.applied()) < index(purged)) else {
+        return Ok(());
+    };
+    let floors = Arc::clone(floors);
+    let readable = move || match floors.latest_upto(purged.index)? {
+        Some(found) => floors.verify(&found),
+        None => Ok(false),
+    };
+    match blocking.run(readable).await.flatten() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NodeError::NoBeginning {
+            purged: purged.index,
+        }),
+        Err(error) => Err(NodeError::stopped("reading a floor checkpoint", error)),
+    }
 }
 
 /// The first start of a group forms it. A node that is its whole group leads at once, as there

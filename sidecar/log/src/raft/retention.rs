@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::disk::DiskWatch;
 use super::machine::{Driven, Machine};
-use super::types::TypeConfig;
+use super::types::{LogId, TypeConfig};
 use crate::apply::{Apply, Expiry};
 use crate::blocking::Blocking;
 use crate::cluster::Leadership;
@@ -95,11 +95,26 @@ impl<A: Apply, P: Propose> Retention<A, P> {
         pending.await.map(drop).map_err(io::Error::other)
     }
 
+    /// The newest floor checkpoint below the floor, when it is after what was purged already.
+    /// It has been read to its end: entries go only when there is something instead of them.
+    async fn floor_to_purge_to(&self, purged: u64) -> io::Result<Option<LogId>> {
+        let (floors, floor) = (Arc::clone(&self.floors), self.driven.recorded_floor());
+        let find = move || loop {
+            let found = floors.to_purge_to(floor)?;
+            let Some(found) = found.filter(|found| found.header.applied.index > purged) else {
+                return Ok(None);
+            };
+            if floors.verify(&found)? {
+                return Ok(Some(found.header.applied));
+            }
+        };
+        self.blocking.run(find).await.flatten()
+    }
+
     /// Purges up to the newest floor checkpoint below the floor, and removes segments.
     async fn purge(&self) -> io::Result<()> {
         let purged = self.wal.purged(self.group).map_or(0, |purged| purged.index);
-        let upto = self.floors.latest_upto(self.driven.recorded_floor());
-        if let Some(upto) = upto.filter(|upto| upto.index > purged) {
+        if let Some(upto) = self.floor_to_purge_to(purged).await? {
             let limit = Some(Duration::from_millis(PURGE_MS_MAX));
             let trigger = self.raft.trigger();
             trigger.snapshot().await.map_err(io::Error::other)?;
@@ -112,6 +127,7 @@ impl<A: Apply, P: Propose> Retention<A, P> {
                 .map_err(io::Error::other)?;
             let gone = waiting.metrics(|now| now.purged >= Some(upto), "purging");
             gone.await.map_err(io::Error::other)?;
+            self.floors.purged(Some(upto));
         }
         let wal = Arc::clone(&self.wal);
         let freed_bytes = self

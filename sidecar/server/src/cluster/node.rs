@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use outrigger_log::{
-    DirectoryError, Logs, OpenError, Options, WalOpenError,
+    DirectoryError, Logs, NodeError, OpenError, Options, WalOpenError,
     cluster::{ClusterOptions, Identity, Start},
 };
 use outrigger_proto::cluster::{cluster_server::ClusterServer, peers_server::PeersServer};
@@ -221,6 +221,7 @@ fn is_damage(error: &OpenError) -> bool {
             | WalOpenError::ForeignSegment { .. }
             | WalOpenError::Version { .. } => false,
         },
+        OpenError::Node(NodeError::NoBeginning { .. }) => true,
         _ => false,
     }
 }

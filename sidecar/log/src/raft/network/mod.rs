@@ -32,8 +32,9 @@ use session::{AppendStream, Session};
 use super::floor::Snapshot;
 use super::receipts::Receipts;
 use super::types::{LeaderId, NodeId, TypeConfig};
+use crate::blocking::Blocking;
 use crate::cluster::{Exchange, Member, Purpose, PurposeKind, Transport};
-use crate::floor::FloorFile;
+use crate::floor::{FloorFile, Floors};
 
 type Failure = RPCError<TypeConfig>;
 
@@ -51,6 +52,33 @@ pub(crate) struct Network {
     transport: Option<Arc<dyn Transport>>,
     group: u32,
     receipts: Arc<Receipts>,
+    sources: Sources,
+}
+
+/// What floor checkpoints are sent from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) floors: Arc<Floors>,
+    pub(crate) blocking: Blocking,
+}
+
+impl Sources {
+    /// Fails when it is not what was written. Whoever received it would only ask again.
+    async fn check(&self, floor: &FloorFile) -> io::Result<()> {
+        let (floors, floor) = (Arc::clone(&self.floors), floor.clone());
+        match self
+            .blocking
+            .run(move || floors.verify(&floor))
+            .await
+            .flatten()?
+        {
+            true => Ok(()),
+            false => {
+                let message = "the floor checkpoint cannot be read; the next one is waited for";
+                Err(io::Error::new(io::ErrorKind::InvalidData, message))
+            }
+        }
+    }
 }
 
 impl Network {
@@ -58,11 +86,13 @@ impl Network {
         transport: Option<Arc<dyn Transport>>,
         group: u32,
         receipts: Arc<Receipts>,
+        sources: Sources,
     ) -> Self {
         Self {
             transport,
             group,
             receipts,
+            sources,
         }
     }
 
@@ -138,6 +168,7 @@ impl Peer {
         vote: Vote<LeaderId>,
         floor: &FloorFile,
     ) -> io::Result<Vote<LeaderId>> {
+        self.network.sources.check(floor).await?;
         let mut exchange = self.open(PurposeKind::Checkpoint).await?;
         let ended = || io::Error::other("the stream has ended");
         let bytes = floor.bytes()?;

@@ -221,7 +221,7 @@ async fn a_state_that_was_installed_just_before_a_crash_is_gone_on_with() {
     };
     let new = floors.new_floor(installed.index);
     new.begin(&header).unwrap().finish().unwrap();
-    floors.written(installed.index, 0).unwrap();
+    floors.written(installed.index).unwrap();
 
     let state = Counting {
         applied: Some(installed),

@@ -102,7 +102,8 @@ impl Subject {
         let floors = Floors::open(&self.directory.path().join("floors")).unwrap();
         checkpoint.write(Some(floors.new_floor(index))).unwrap();
         self.state.end_checkpoint(true);
-        Some((index, floors.get(index).unwrap()))
+        floors.written(index).unwrap();
+        Some((index, floors.latest_upto(index).unwrap().unwrap()))
     }
 
     /// Another node that gets a floor checkpoint and all entries after it.
