@@ -3,6 +3,8 @@
 pub mod chaos;
 pub mod checker;
 pub mod cluster;
+pub mod half_messages;
 pub mod servers;
 pub mod sidecar;
 pub mod simulation;
+pub mod waiting;

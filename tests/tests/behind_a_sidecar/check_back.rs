@@ -1,24 +1,10 @@
 //! What only the sidecar can reach: the application's database.
 
-use outrigger_sdk::{Client, Message, Verdict, admin::wire::TransactionState, fence, migrations};
+use outrigger_sdk::{Verdict, admin::wire::TransactionState, fence, migrations};
+use outrigger_tests::half_messages::{becomes, prepare};
 use sqlx::{Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
-use uuid::Uuid;
 
-use crate::harness::{Bench, eventually, stored_count};
-
-async fn prepare(client: &Client, group: &str, body: &str) -> Uuid {
-    let message = Message::new("orders", body.to_owned());
-    let transaction = client.producer(group).transaction().message(message);
-    transaction.prepare().await.expect("prepared").id()
-}
-
-async fn becomes(client: &Client, id: Uuid, state: TransactionState) {
-    eventually(&format!("{id} becomes {state:?}"), async || {
-        let found = client.admin().transaction(id).await;
-        found.is_ok_and(|found| found.state() == state)
-    })
-    .await;
-}
+use crate::harness::{Bench, stored_count};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sidecar_asks_the_fence_of_its_application_whoever_leads() {

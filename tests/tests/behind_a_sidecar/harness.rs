@@ -7,12 +7,12 @@ use outrigger_sdk::{
     Client, PublishOptions, Stop,
     consumer::{Received, Retry},
 };
+pub(crate) use outrigger_tests::waiting::eventually;
 use outrigger_tests::{
-    cluster::{Cluster, PATIENCE},
+    cluster::Cluster,
     sidecar::{Settings, Sidecar},
 };
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 
 /// A cluster with a sidecar before it.
 pub(crate) struct Bench {
@@ -91,13 +91,4 @@ pub(crate) fn consume(
         });
     let consumer = tokio::spawn(async move { consumer.await.expect("it ends when it is stopped") });
     (handled, stop, consumer)
-}
-
-/// Waits until something holds.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(std::time::Duration::from_millis(10)).await;
-    }
 }

@@ -10,14 +10,8 @@ use outrigger_sdk::{
     Client, Message, PublishOptions, Stop,
     consumer::{Received, Retry},
 };
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
-
-/// Nothing waits for it when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use outrigger_tests::waiting::{PATIENCE, eventually};
+use tokio::{sync::watch, task::JoinSet};
 
 /// A client of one node.
 pub(crate) async fn client(uri: String) -> Client {
@@ -216,13 +210,4 @@ async fn read_all(client: &Client, topic: &str, count: usize) -> BTreeMap<String
     consumer.await.expect("no panic").expect("it stops");
     let seen = seen.lock().expect("not poisoned");
     seen.clone()
-}
-
-/// Waits until something holds.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
 }

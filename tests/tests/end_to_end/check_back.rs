@@ -8,11 +8,14 @@ use std::sync::{
 use outrigger_sdk::{
     Client, LocalDatabase, Message, Verdict, admin::wire::TransactionState, fence, migrations,
 };
-use outrigger_tests::servers;
+use outrigger_tests::{
+    half_messages::{becomes, prepare},
+    servers,
+};
 use sqlx::{PgPool, Pool, SqlitePool, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
 
-use crate::harness::{Bench, eventually, read_all, stored_count};
+use crate::harness::{Bench, read_all, stored_count};
 
 async fn state_of(client: &Client, id: Uuid) -> TransactionState {
     client
@@ -21,24 +24,6 @@ async fn state_of(client: &Client, id: Uuid) -> TransactionState {
         .await
         .expect("it exists")
         .state()
-}
-
-async fn prepare(client: &Client, group: &str, body: &str) -> Uuid {
-    let message = Message::new("orders", body.to_owned());
-    let prepared = client
-        .producer(group)
-        .transaction()
-        .message(message)
-        .prepare()
-        .await;
-    prepared.expect("prepared").id()
-}
-
-async fn becomes(client: &Client, id: Uuid, state: TransactionState) {
-    eventually(&format!("{id} becomes {state:?}"), async || {
-        state_of(client, id).await == state
-    })
-    .await;
 }
 
 /// Committed, rolled back, still running, never begun: each is found out.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use outrigger_sdk::{
@@ -11,11 +10,8 @@ use outrigger_sdk::{
     consumer::{Received, Retry},
 };
 use outrigger_tests::sidecar::{Settings, Sidecar};
+pub(crate) use outrigger_tests::waiting::{PATIENCE, eventually};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
-
-/// Long enough for a slow machine; nothing waits for it when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sidecar with a directory of its own.
 pub(crate) struct Bench {
@@ -101,13 +97,4 @@ pub(crate) async fn read_all(client: &Client, topic: &str) -> BTreeMap<String, u
         .expect("no panic")
         .expect("the consumer stops");
     std::mem::take(&mut *seen.lock().expect("not poisoned"))
-}
-
-/// Waits until something holds.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -1,36 +1,29 @@
 //! A real cluster: node processes on loopback, which tests start, kill and start again.
 
+mod asking;
+mod port;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use outrigger_proto::cluster::{
-    DigestRequest, DigestResponse, StatusRequest, StatusResponse, cluster_client::ClusterClient,
-};
-use rand::Rng as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::{Channel, Endpoint};
 
-use crate::sidecar::program;
+pub use crate::waiting::PATIENCE;
+pub use port::{free_port, get};
 
-/// How long anything may take before a test gives up. Nothing waits for it when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{sidecar::program, waiting::POLL};
+
 /// How long one question to a node may take.
 const CALL: Duration = Duration::from_secs(5);
-/// Ports below those that the system gives to outgoing connections, so that a node that is
-/// started again finds its own ones free.
-const PORTS: std::ops::Range<u16> = 10_000..20_000;
-const POLL: Duration = Duration::from_millis(10);
 
 /// Nodes of a cluster, and such as want to become one; killed when it is dropped.
 #[derive(Debug)]
@@ -335,17 +328,6 @@ impl Cluster {
         }
     }
 
-    /// Whether a node is ready, and what it says to that.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer.
-    pub async fn readiness(&self, id: u64) -> anyhow::Result<(bool, String)> {
-        let answer = get(self.http(id), "/ready").await?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("an answer")?;
-        Ok((answer.starts_with("HTTP/1.1 200"), body.trim().to_owned()))
-    }
-
     /// Waits until a node has printed something.
     ///
     /// # Errors
@@ -359,123 +341,6 @@ impl Cluster {
             sleep(POLL).await;
         }
         Ok(())
-    }
-
-    /// What one node says of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer.
-    pub async fn status(&self, id: u64) -> anyhow::Result<StatusResponse> {
-        let status = async { client(self.edge(id))?.status(StatusRequest {}).await };
-        Ok(timeout(CALL, status).await??.into_inner())
-    }
-
-    /// What one node has applied of a data group.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer.
-    pub async fn digest(&self, id: u64, data_group: u32) -> anyhow::Result<DigestResponse> {
-        let request = DigestRequest { data_group };
-        let digest = async { client(self.edge(id))?.digest(request).await };
-        Ok(timeout(CALL, digest).await??.into_inner())
-    }
-
-    /// Who leads which data group, as far as running nodes say so of themselves.
-    pub async fn leads(&self) -> BTreeMap<u32, u64> {
-        let mut leads = BTreeMap::new();
-        for (id, node) in &self.nodes {
-            if node.child.is_none() {
-                continue;
-            }
-            let Ok(status) = self.status(*id).await else {
-                continue;
-            };
-            let led = status.data_groups.iter();
-            let led = led.filter(|group| group.leader == *id);
-            leads.extend(led.map(|group| (group.data_group, *id)));
-        }
-        leads
-    }
-
-    /// Waits until a node leads, and tells which; it says so itself.
-    ///
-    /// # Errors
-    ///
-    /// With what the nodes printed, when none does.
-    pub async fn leader(&self) -> anyhow::Result<u64> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            for (id, node) in &self.nodes {
-                if node.child.is_none() {
-                    continue;
-                }
-                if let Ok(status) = self.status(*id).await
-                    && status.leader == *id
-                {
-                    return Ok(*id);
-                }
-            }
-            if Instant::now() >= deadline {
-                let outputs = self.ids().into_iter();
-                let outputs: Vec<_> = outputs
-                    .map(|id| format!("node {id}:\n{}", self.output(id)))
-                    .collect();
-                anyhow::bail!("nobody leads\n{}", outputs.join("\n"));
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// A running node that does not lead.
-    ///
-    /// # Errors
-    ///
-    /// When there is none.
-    pub async fn follower(&self) -> anyhow::Result<u64> {
-        let leader = self.leader().await?;
-        let running = self.nodes.iter().filter(|(_, node)| node.child.is_some());
-        let mut others = running.map(|(id, _)| *id).filter(|id| *id != leader);
-        others.next().context("a node that follows")
-    }
-
-    /// Waits until these nodes have applied the same and have the same state, in all data
-    /// groups.
-    ///
-    /// # Errors
-    ///
-    /// When they do not come to that.
-    pub async fn agree(&self, ids: &[u64]) -> anyhow::Result<()> {
-        let first = ids.first().context("a node")?;
-        let groups = self.status(*first).await?.data_groups.len();
-        for group in 0..u32::try_from(groups)? {
-            self.agree_in(ids, group).await?;
-        }
-        Ok(())
-    }
-
-    async fn agree_in(&self, ids: &[u64], data_group: u32) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut seen = Vec::new();
-            for id in ids {
-                seen.push(self.digest(*id, data_group).await);
-            }
-            let known: Vec<_> = seen.iter().flatten().collect();
-            let same = known.windows(2).all(|pair| match pair {
-                [a, b] => (a.applied_index, &a.digest) == (b.applied_index, &b.digest),
-                _ => true,
-            });
-            if same && known.len() == ids.len() {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "the replicas of data group {data_group} differ: {seen:?}"
-            );
-            sleep(POLL).await;
-        }
     }
 
     /// Runs a command of `outrigger` against one node: whether it went well, and what it printed.
@@ -524,56 +389,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-fn client(edge: &str) -> Result<ClusterClient<Channel>, tonic::Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{edge}"));
-    let endpoint = endpoint.map_err(|error| tonic::Status::internal(error.to_string()))?;
-    Ok(ClusterClient::new(
-        endpoint.connect_timeout(CALL).connect_lazy(),
-    ))
-}
-
-/// The answer of an HTTP port, headers included.
-///
-/// # Errors
-///
-/// When there is none.
-pub async fn get(address: &str, path: &str) -> anyhow::Result<String> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let asked = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    Ok(timeout(CALL, asked).await??)
-}
-
-/// A port that nobody listens on, and that no other call in this process gets.
-///
-/// # Errors
-///
-/// When there is none.
-pub fn free_port() -> anyhow::Result<String> {
-    const ATTEMPTS_MAX: u32 = 1_000;
-    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
-    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut port = next.unwrap_or_else(|| rand::rng().random_range(PORTS));
-    for _ in 0..ATTEMPTS_MAX {
-        port = if port + 1 < PORTS.end {
-            port + 1
-        } else {
-            PORTS.start
-        };
-        *next = Some(port);
-        let address = format!("127.0.0.1:{port}");
-        if TcpListener::bind(&address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no free port in {PORTS:?}")
 }
