@@ -248,6 +248,12 @@ async fn a_leader_that_hears_nobody_gives_way_to_those_who_hear_it() {
     let cluster = Cluster::of_three().await;
     let (old, leader) = cluster.leader().await;
     let topic = topic(&leader).await;
+    // What is not answered is sent again and again, and here that gets through.
+    eventually("all nodes have answered", || {
+        let (replicas, applied) = (leader.replication(), leader.status().applied_index);
+        replicas.iter().all(|replica| replica.matched_index == applied)
+    })
+    .await;
     cluster.network.deafen(old);
     let (_, successor) = cluster.leader_besides(&[old]).await;
     assert!(!leader.has_lease(), "two nodes answer reads");

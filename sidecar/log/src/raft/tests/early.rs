@@ -51,7 +51,8 @@ async fn assert_waits(pending: &mut Pending) {
 }
 
 fn visible(log: &Log) -> u64 {
-    log.queue_bounds(log.topic("orders").unwrap().id, 0).1
+    let topic = log.topic("orders");
+    topic.map_or(0, |topic| log.queue_bounds(topic.id, 0).1)
 }
 
 fn sent(offset: u64) -> Vec<Outcome> {
