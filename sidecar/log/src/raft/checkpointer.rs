@@ -177,10 +177,8 @@ impl<A: Apply> Checkpointer<A> {
         let exported = floor.is_some();
         let written = self.blocking.run(move || checkpoint.write(floor)).await;
         self.driven.record_floor(written.flatten()?.floor);
-        if exported {
-            if let Err(error) = self.floors.written(applied.index) {
-                tracing::warn!(%error, "a floor checkpoint is not there");
-            }
+        if exported && let Err(error) = self.floors.written(applied.index) {
+            tracing::warn!(%error, "a floor checkpoint is not there");
         }
         Ok(())
     }

@@ -251,7 +251,9 @@ async fn a_leader_that_hears_nobody_gives_way_to_those_who_hear_it() {
     // What is not answered is sent again and again, and here that gets through.
     eventually("all nodes have answered", || {
         let (replicas, applied) = (leader.replication(), leader.status().applied_index);
-        replicas.iter().all(|replica| replica.matched_index == applied)
+        replicas
+            .iter()
+            .all(|replica| replica.matched_index == applied)
     })
     .await;
     cluster.network.deafen(old);

@@ -2,6 +2,7 @@
 
 use outrigger_proto::v1::{BodySource, Message, PrepareRequest, ResolveRequest, Verdict};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use super::{Calls, calls, expect, message};
