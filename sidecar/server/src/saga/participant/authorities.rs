@@ -72,7 +72,7 @@ impl Authorities {
         if all.len() >= limit && !forget_one(&mut all) {
             return Err(KeptBack::AuthoritiesFull { limit });
         }
-        let authority = Arc::new(Authority::new(&self.options));
+        let authority = Arc::new(Authority::new(endpoint, &self.options));
         let known = Known {
             authority: Arc::clone(&authority),
             used: Instant::now(),

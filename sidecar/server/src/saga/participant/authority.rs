@@ -12,12 +12,18 @@ use tokio::{
     time::Instant,
 };
 
-use super::{KeptBack, NotTried, Options, ended, http::HttpClient};
+use super::{
+    Call, Endpoint, KeptBack, NotTried, Options,
+    ended::{self, Ended},
+    endpoint::Protocol,
+    grpc::GrpcClient,
+    http::HttpClient,
+};
 
 /// What fails together: how many calls it gets, and whether it gets any.
 #[derive(Debug)]
 pub(super) struct Authority {
-    pub(super) http: HttpClient,
+    client: Client,
     options: Arc<Options>,
     /// What the breaker's times count from.
     started: Instant,
@@ -25,6 +31,12 @@ pub(super) struct Authority {
     waiting: AtomicUsize,
     breaker: Mutex<Breaker>,
     calls: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Client {
+    Http(Box<HttpClient>),
+    Grpc(GrpcClient),
 }
 
 /// Leave for one call. If it is dropped without a word, the call was given up.
@@ -58,9 +70,13 @@ impl BreakerState {
 }
 
 impl Authority {
-    pub(super) fn new(options: &Arc<Options>) -> Self {
+    /// The authority of an endpoint.
+    pub(super) fn new(endpoint: &Endpoint, options: &Arc<Options>) -> Self {
         Self {
-            http: HttpClient::new(options),
+            client: match endpoint.protocol() {
+                Protocol::Http => Client::Http(Box::new(HttpClient::new(options))),
+                Protocol::Grpc => Client::Grpc(GrpcClient::new(endpoint.uri(), options)),
+            },
             options: Arc::clone(options),
             started: Instant::now(),
             permits: Semaphore::new(options.calls_per_authority_max.max(1)),
@@ -173,6 +189,14 @@ pub(super) fn not_tried(wait: Duration, why: KeptBack, options: &Options) -> Not
 }
 
 impl Leave<'_> {
+    /// Makes the call, however long it takes.
+    pub(super) async fn call(&self, call: &Call) -> Ended {
+        match &self.authority.client {
+            Client::Http(client) => client.call(call).await,
+            Client::Grpc(client) => client.call(call).await,
+        }
+    }
+
     /// The call has ended, and says so much about the authority.
     pub(super) fn ended(mut self, authority: ended::Authority) {
         self.is_over = true;

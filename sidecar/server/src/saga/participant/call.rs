@@ -1,7 +1,5 @@
-use std::time::Duration;
-
 use bytes::Bytes;
-use outrigger_core::saga::{Phase, definition::Mode};
+use outrigger_core::saga::{self, Phase, Record, definition::Mode};
 
 use super::Endpoint;
 
@@ -12,7 +10,9 @@ pub struct Call {
     pub endpoint: Endpoint,
     /// The saga.
     pub saga: String,
-    /// Its step.
+    /// The name of its definition.
+    pub definition: String,
+    /// The step.
     pub step: String,
     /// What the saga is made of; it decides what participants call the phase.
     pub mode: Mode,
@@ -24,8 +24,10 @@ pub struct Call {
     pub idempotency_key: String,
     /// What to do it with; JSON for a participant that is called over HTTP, opaque here.
     pub payload: Bytes,
+    /// What the action gave back, for what follows it; told to gRPC participants.
+    pub action_output: Option<Bytes>,
     /// How long the call may take once it is let through, connecting included.
-    pub timeout: Duration,
+    pub timeout_ms: u64,
     /// The largest output that is taken; at most
     /// [`Options::response_bytes_max`](super::Options::response_bytes_max).
     pub response_bytes_max: usize,
@@ -34,6 +36,28 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call that a saga's machine wants, to the endpoint of its target.
+    #[must_use]
+    pub fn new(record: &Record, call: saga::Call, endpoint: Endpoint) -> Self {
+        let definition = record.definition();
+        let step = definition.step(call.step).map(|step| step.name.clone());
+        Self {
+            endpoint,
+            saga: record.started().saga.clone(),
+            definition: definition.name().to_owned(),
+            step: step.unwrap_or_default(),
+            mode: definition.mode(),
+            phase: call.phase,
+            attempt: call.attempt,
+            idempotency_key: call.idempotency_key,
+            payload: call.payload,
+            action_output: call.action_output,
+            timeout_ms: call.timeout_ms,
+            response_bytes_max: definition.payload_bytes_max(),
+            traceparent: None,
+        }
+    }
+
     /// What the participant is told that it is called for: `action` or `undo`, and in TCC
     /// `try`, `confirm` or `cancel`.
     #[must_use]

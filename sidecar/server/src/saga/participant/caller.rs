@@ -47,12 +47,11 @@ impl Caller {
 
     async fn call_at(&self, authority: &Authority, call: &Call) -> Result<Outcome, NotTried> {
         let leave = authority.leave().await?;
-        let limit = Duration::from_millis(self.options.call_timeout_ms_max);
-        let limit = call.timeout.min(limit);
+        let limit_ms = call.timeout_ms.min(self.options.call_timeout_ms_max);
         let started = Instant::now();
-        let ended = timeout(limit, authority.http.call(call)).await;
+        let ended = timeout(Duration::from_millis(limit_ms), leave.call(call)).await;
         let ended = ended.unwrap_or_else(|_| {
-            let message = format!("no answer in {} ms", limit.as_millis());
+            let message = format!("no answer in {limit_ms} ms");
             Ended::unanswered(ErrorClass::TimedOut, message)
         });
         leave.ended(ended.authority);

@@ -11,6 +11,8 @@ pub struct Endpoint(Arc<Parts>);
 struct Parts {
     url: String,
     protocol: Protocol,
+    /// Of a gRPC participant; otherwise empty.
+    operation: String,
     /// Host and port, in lower case.
     authority: Arc<str>,
     uri: Uri,
@@ -20,14 +22,16 @@ struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Protocol {
     Http,
+    Grpc,
 }
 
 impl Protocol {
-    pub(super) const ALL: [Self; 1] = [Self::Http];
+    pub(super) const ALL: [Self; 2] = [Self::Http, Self::Grpc];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Grpc => "grpc",
         }
     }
 }
@@ -80,10 +84,24 @@ impl Endpoint {
     /// # Errors
     /// When nobody can be called there.
     pub fn http(field: &str, url: &str) -> Result<Self, EndpointError> {
-        Self::new(field, Protocol::Http, url)
+        Self::new(field, Protocol::Http, url, String::new())
     }
 
-    fn new(field: &str, protocol: Protocol, url: &str) -> Result<Self, EndpointError> {
+    /// A participant that implements `outrigger.v1.Participant`, and which of its operations.
+    /// The URL has no path. `field` is what the URL was given for.
+    ///
+    /// # Errors
+    /// When nobody can be called there.
+    pub fn grpc(field: &str, url: &str, operation: &str) -> Result<Self, EndpointError> {
+        Self::new(field, Protocol::Grpc, url, operation.to_owned())
+    }
+
+    fn new(
+        field: &str,
+        protocol: Protocol,
+        url: &str,
+        operation: String,
+    ) -> Result<Self, EndpointError> {
         let (field, limit) = (|| field.to_owned(), Self::URL_BYTES_MAX);
         if url.len() > limit {
             let (field, bytes) = (field(), url.len());
@@ -118,6 +136,9 @@ impl Endpoint {
         }
         let authority = authority(&uri).map_err(invalid)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        if protocol == Protocol::Grpc && path != "/" {
+            return Err(invalid("a gRPC participant has no path"));
+        }
         let uri = Uri::builder()
             .scheme("http")
             .authority(authority.as_str())
@@ -127,6 +148,7 @@ impl Endpoint {
         Ok(Self(Arc::new(Parts {
             url: url.to_owned(),
             protocol,
+            operation,
             authority: authority.into(),
             uri,
         })))
@@ -136,6 +158,12 @@ impl Endpoint {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.0.url
+    }
+
+    /// Which operation of a gRPC participant.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        &self.0.operation
     }
 
     pub(super) fn protocol(&self) -> Protocol {
@@ -177,7 +205,12 @@ fn authority(uri: &Uri) -> Result<String, &'static str> {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { url, protocol, .. } = &*self.0;
-        write!(f, "Endpoint({} {url})", protocol.name())
+        let Parts {
+            url,
+            protocol,
+            operation,
+            ..
+        } = &*self.0;
+        write!(f, "Endpoint({} {url} {operation})", protocol.name())
     }
 }

@@ -18,6 +18,7 @@ mod connector;
 mod ended;
 mod endpoint;
 mod gauges;
+mod grpc;
 mod http;
 mod not_tried;
 mod options;

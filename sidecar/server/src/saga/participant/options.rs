@@ -24,6 +24,11 @@ pub struct Options {
     /// How long the addresses of a name, or that it has none, are taken for granted before
     /// they are looked up again. Default 1,000.
     pub addresses_ms: u64,
+    /// How often a gRPC connection with calls under way is asked whether it lives.
+    /// Default 10,000.
+    pub grpc_keep_alive_interval_ms: u64,
+    /// How long such a question may stay without an answer. Default 5,000.
+    pub grpc_keep_alive_timeout_ms: u64,
     /// The longest that a call may take, whatever it asks for. Default 1 h.
     pub call_timeout_ms_max: u64,
     /// The largest output that is taken, whatever a call asks for. Default 4 MiB.
@@ -59,6 +64,8 @@ impl Default for Options {
             idle_connection_ms: 30_000,
             connect_timeout_ms: 3_000,
             addresses_ms: 1_000,
+            grpc_keep_alive_interval_ms: 10_000,
+            grpc_keep_alive_timeout_ms: 5_000,
             call_timeout_ms_max: SAGA_CALL_TIMEOUT_MS_MAX,
             response_bytes_max: SAGA_PAYLOAD_BYTES_MAX as usize,
             words_bytes_max: 64 << 10,

@@ -1,7 +1,7 @@
-use std::{sync::mpsc, time::Duration};
+use std::sync::mpsc;
 
 use super::{
-    Caller, Endpoint, ErrorClass, LONG, Mode, NotTried, Options, Outcome, Phase, Scripted, call,
+    Caller, Endpoint, ErrorClass, LONG_MS, Mode, NotTried, Options, Outcome, Phase, Scripted, call,
     class,
     scripted::{Reply, answer},
     success, unsettled,
@@ -204,12 +204,9 @@ async fn no_answer_in_time_settles_nothing() {
             call_timeout_ms_max: 40,
             ..Options::default()
         });
-        for (timeout, message) in [
-            (Duration::from_millis(30), "no answer in 30 ms"),
-            (LONG, "no answer in 40 ms"),
-        ] {
+        for (timeout_ms, message) in [(30, "no answer in 30 ms"), (LONG_MS, "no answer in 40 ms")] {
             let mut call = call(participant.endpoint());
-            call.timeout = timeout;
+            call.timeout_ms = timeout_ms;
             let is = unsettled(caller.call(&call).await);
             assert_eq!((is.0, is.1.as_str()), (ErrorClass::TimedOut, message));
         }

@@ -18,6 +18,11 @@ fn legal_endpoints_name_their_authority() {
         assert_eq!(endpoint.uri().to_string(), uri, "{url}");
         assert_eq!(endpoint.url(), url);
     }
+    for url in ["http://stock:7080", "http://stock:7080/"] {
+        let endpoint = Endpoint::grpc("steps[0].url", url, "reserve").unwrap();
+        assert_eq!(&**endpoint.authority(), "stock:7080", "{url}");
+        assert_eq!(endpoint.operation(), "reserve");
+    }
 }
 
 #[test]
@@ -39,10 +44,17 @@ fn an_illegal_endpoint_is_refused_by_field_and_value() {
         ("http://stock/a b", ""),
         ("http://stock/a#b", "fragment"),
     ] {
-        let error = Endpoint::http("steps[0].url", url).unwrap_err().to_string();
-        assert!(error.starts_with("steps[0].url: "), "{url}: {error}");
-        assert!(error.contains(&format!("{url:?}")), "{url}: {error}");
-        assert!(error.contains(reason), "{url}: {error}");
+        let http = Endpoint::http("steps[0].url", url).unwrap_err();
+        let grpc = Endpoint::grpc("steps[0].url", url, "").unwrap_err();
+        for error in [http.to_string(), grpc.to_string()] {
+            assert!(error.starts_with("steps[0].url: "), "{url}: {error}");
+            assert!(error.contains(&format!("{url:?}")), "{url}: {error}");
+            assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+    for url in ["http://stock:1/outrigger", "http://stock:1/?a"] {
+        let error = Endpoint::grpc("url", url, "").unwrap_err().to_string();
+        assert!(error.contains("no path"), "{error}");
     }
     let long = format!("http://stock/{}", "a".repeat(Endpoint::URL_BYTES_MAX));
     let error = Endpoint::http("url", &long).unwrap_err().to_string();

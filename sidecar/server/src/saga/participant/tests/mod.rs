@@ -5,9 +5,8 @@ mod breaking;
 mod connections;
 mod crowds;
 mod endpoints;
+mod grpc;
 mod scripted;
-
-use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_core::saga::{ErrorClass, Outcome, Phase, definition::Mode};
@@ -16,19 +15,21 @@ use super::{Call, Caller, Endpoint, KeptBack, NotTried, Options};
 use scripted::Scripted;
 
 /// Longer than any test takes, for calls that must not end by themselves.
-const LONG: Duration = Duration::from_secs(120);
+const LONG_MS: u64 = 120_000;
 
 fn call(endpoint: Endpoint) -> Call {
     Call {
         endpoint,
         saga: "order-17".to_owned(),
+        definition: "order".to_owned(),
         step: "reserve".to_owned(),
         mode: Mode::Saga,
         phase: Phase::Action,
         attempt: 1,
         idempotency_key: "order-17/reserve/action".to_owned(),
+        action_output: None,
         payload: Bytes::from_static(br#"{"amount":12}"#),
-        timeout: LONG,
+        timeout_ms: LONG_MS,
         response_bytes_max: 1 << 20,
         traceparent: None,
     }
