@@ -54,6 +54,15 @@ pub enum Error {
         /// The transaction.
         id: Uuid,
     },
+    /// The local transaction is not there any more: the database has rolled it back when an
+    /// earlier statement failed, and whoever ran that statement went on.
+    #[error(
+        "transaction {id} has lost its fence: the database rolled it back when an earlier statement failed"
+    )]
+    Lost {
+        /// The transaction.
+        id: Uuid,
+    },
     /// The row holds neither `commit` nor `rollback`.
     #[error("the fence of transaction {id} holds the unknown decision {decision:?}")]
     UnknownDecision {
@@ -91,6 +100,7 @@ pub struct Decision {
 /// let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
 /// fence::insert::<sqlx::Sqlite>(&mut tx, prepared.id(), prepared.producer_group()).await?;
 /// sqlx::query("INSERT INTO orders (id) VALUES (17)").execute(&mut *tx).await?;
+/// fence::check::<sqlx::Sqlite>(&mut tx, prepared.id()).await?;
 /// tx.commit().await?;
 /// prepared.commit().await?;
 /// # Ok(())
@@ -117,6 +127,28 @@ pub async fn set_payload<DB: LocalDatabase>(
     payload: &[u8],
 ) -> Result<(), Error> {
     Ok(DB::write_payload(connection, id, payload).await?)
+}
+
+/// Makes sure that the local transaction is still the one that has put up its fence; to be
+/// its **last** statement before COMMIT wherever an earlier error may have been passed over.
+///
+/// A database that has rolled a transaction back after an error answers OK to its COMMIT all
+/// the same: PostgreSQL to any transaction in which a statement has failed, MySQL after a
+/// deadlock, from where on it also commits every statement by itself. Whoever takes that for a
+/// commit delivers the messages of a transaction that never was.
+///
+/// # Errors
+///
+/// [`Error::Lost`], or [`Error::Database`] when the database says so itself: roll back, and
+/// resolve with [`Verdict::Rollback`].
+pub async fn check<DB: LocalDatabase>(
+    connection: &mut DB::Connection,
+    id: Uuid,
+) -> Result<(), Error> {
+    match DB::holds_fence(connection, id).await? {
+        true => Ok(()),
+        false => Err(Error::Lost { id }),
+    }
 }
 
 /// Finds out how the local transaction `id` ended, and when it has not begun, ends it:

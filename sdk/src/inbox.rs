@@ -44,6 +44,16 @@ pub enum Error {
     /// The application's part failed; the local transaction was rolled back.
     #[error("rolled back: {0}")]
     Aborted(#[source] Abort),
+    /// The application's part passed over a failed statement after which the database had
+    /// rolled the local transaction back. On MySQL the statements after it may have been
+    /// committed by themselves.
+    #[error(
+        "the inbox row of message {message_id} is gone: the database rolled back when a statement failed, and the application went on"
+    )]
+    Lost {
+        /// The message.
+        message_id: String,
+    },
     /// The database failed. When the connection was lost during the commit the effect may
     /// have happened; the inbox row will tell when the message is delivered again.
     #[error("the database failed: {0}")]
@@ -108,6 +118,12 @@ where
     }
     match effect(&mut transaction).await {
         Ok(value) => {
+            // The COMMIT of a transaction that is gone is answered with OK: see `fence::check`.
+            if !DB::holds_inbox(&mut transaction, consumer, message_id).await? {
+                return Err(Error::Lost {
+                    message_id: message_id.to_owned(),
+                });
+            }
             transaction.0.commit().await?;
             Ok(Effect::Done(value))
         }

@@ -46,6 +46,12 @@ pub(crate) mod sealed {
             payload: &[u8],
         ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+        /// Whether the transaction still has the fence row that it has inserted.
+        fn holds_fence(
+            connection: &mut Self::Connection,
+            id: Uuid,
+        ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
         /// Inserts the decision `rollback` unless there is one, and returns what is there
         /// now for good.
         fn decide(
@@ -56,6 +62,13 @@ pub(crate) mod sealed {
 
         /// True when the message was not in the inbox yet.
         fn insert_inbox(
+            connection: &mut Self::Connection,
+            consumer: &str,
+            message_id: &str,
+        ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+        /// Whether the transaction still has the inbox row that it has inserted.
+        fn holds_inbox(
             connection: &mut Self::Connection,
             consumer: &str,
             message_id: &str,

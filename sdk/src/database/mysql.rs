@@ -8,6 +8,9 @@ const INSERT_COMMIT: &str =
 const INSERT_ROLLBACK: &str =
     "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?, 'rollback', ?)";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = ?";
+const HOLDS_FENCE: &str =
+    "SELECT 1 FROM outrigger_transaction WHERE id = ? AND decision = 'commit'";
+const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = ? AND message_id = ?";
 const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = ? WHERE id = ?";
 const INSERT_INBOX: &str = "INSERT INTO outrigger_inbox (consumer, message_id) VALUES (?, ?)";
 
@@ -55,6 +58,13 @@ impl Dialect for MySql {
         Ok(())
     }
 
+    async fn holds_fence(connection: &mut MySqlConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_FENCE)
+            .bind(id.to_string())
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
+    }
+
     async fn decide(
         pool: &Pool<Self>,
         id: Uuid,
@@ -100,6 +110,18 @@ impl Dialect for MySql {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn holds_inbox(
+        connection: &mut MySqlConnection,
+        consumer: &str,
+        message_id: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_INBOX)
+            .bind(consumer)
+            .bind(message_id)
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
     }
 
     /// Only what InnoDB says of a transaction that it has rolled back, or that is still

@@ -6,6 +6,9 @@ use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
 const INSERT_COMMIT: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'commit', $2)";
 const INSERT_ROLLBACK: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'rollback', $2) ON CONFLICT DO NOTHING";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = $1::uuid";
+const HOLDS_FENCE: &str =
+    "SELECT 1 FROM outrigger_transaction WHERE id = $1::uuid AND decision = 'commit'";
+const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = $1 AND message_id = $2";
 const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = $2 WHERE id = $1::uuid";
 const INSERT_INBOX: &str =
     "INSERT INTO outrigger_inbox (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -53,6 +56,13 @@ impl Dialect for Postgres {
         Ok(())
     }
 
+    async fn holds_fence(connection: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_FENCE)
+            .bind(id.to_string())
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
+    }
+
     async fn decide(
         pool: &Pool<Self>,
         id: Uuid,
@@ -88,6 +98,18 @@ impl Dialect for Postgres {
             .execute(connection)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn holds_inbox(
+        connection: &mut PgConnection,
+        consumer: &str,
+        message_id: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_INBOX)
+            .bind(consumer)
+            .bind(message_id)
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
     }
 
     /// An answer of the server to COMMIT means that it did not commit, except where it only

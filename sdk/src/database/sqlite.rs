@@ -7,6 +7,9 @@ const INSERT_COMMIT: &str =
     "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'commit', ?2)";
 const INSERT_ROLLBACK: &str = "INSERT OR IGNORE INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'rollback', ?2)";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = ?1";
+const HOLDS_FENCE: &str =
+    "SELECT 1 FROM outrigger_transaction WHERE id = ?1 AND decision = 'commit'";
+const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = ?1 AND message_id = ?2";
 const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = ?2 WHERE id = ?1";
 const INSERT_INBOX: &str =
     "INSERT OR IGNORE INTO outrigger_inbox (consumer, message_id) VALUES (?1, ?2)";
@@ -53,6 +56,13 @@ impl Dialect for Sqlite {
         Ok(())
     }
 
+    async fn holds_fence(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_FENCE)
+            .bind(id.to_string())
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
+    }
+
     async fn decide(
         pool: &Pool<Self>,
         id: Uuid,
@@ -83,6 +93,18 @@ impl Dialect for Sqlite {
             .execute(connection)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn holds_inbox(
+        connection: &mut SqliteConnection,
+        consumer: &str,
+        message_id: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(HOLDS_INBOX)
+            .bind(consumer)
+            .bind(message_id)
+            .fetch_optional(connection);
+        Ok(row.await?.is_some())
     }
 
     fn is_certainly_not_committed(error: &sqlx::Error) -> bool {

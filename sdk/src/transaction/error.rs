@@ -36,6 +36,18 @@ pub enum Error {
         id: Uuid,
     },
 
+    /// The application's part passed over a failed statement after which the database had
+    /// rolled the local transaction back (PostgreSQL does so after any error, MySQL after a
+    /// deadlock). The messages are dropped. On MySQL the statements after the failed one may
+    /// have been committed by themselves.
+    #[error(
+        "transaction {id} was rolled back by the database when a statement failed, and the application went on"
+    )]
+    LostFence {
+        /// The transaction.
+        id: Uuid,
+    },
+
     /// The local transaction could not be begun or committed, and has certainly not
     /// committed. The messages are dropped.
     #[error("the database failed, rolled back: {0}")]
@@ -80,7 +92,10 @@ impl Error {
         match self {
             Self::Prepare(error) => error.is_retryable(),
             Self::DecidedByCheckBack { .. } | Self::Database(_) => true,
-            Self::Aborted(_) | Self::PayloadMissing { .. } | Self::OutcomeUnknown { .. } => false,
+            Self::Aborted(_)
+            | Self::PayloadMissing { .. }
+            | Self::LostFence { .. }
+            | Self::OutcomeUnknown { .. } => false,
         }
     }
 }
@@ -89,6 +104,7 @@ impl From<fence::Error> for Error {
     fn from(error: fence::Error) -> Self {
         match error {
             fence::Error::DecidedByCheckBack { id } => Self::DecidedByCheckBack { id },
+            fence::Error::Lost { id } => Self::LostFence { id },
             fence::Error::Database(error) => Self::Database(error),
             // Only reading a decision can meet one that is unknown.
             error @ fence::Error::UnknownDecision { .. } => Self::Aborted(error.into()),

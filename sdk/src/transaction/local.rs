@@ -70,13 +70,12 @@ impl<DB: LocalDatabase> LocalTransaction<DB> {
         self.payload.is_some()
     }
 
-    pub(super) async fn write_payload(&mut self) -> Result<(), fence::Error> {
-        match &self.payload {
-            Some(payload) => {
-                fence::set_payload::<DB>(&mut self.transaction, self.id, payload).await
-            }
-            None => Ok(()),
+    /// Writes the payload, and makes sure that there is something to commit.
+    pub(super) async fn finish(&mut self) -> Result<(), fence::Error> {
+        if let Some(payload) = &self.payload {
+            fence::set_payload::<DB>(&mut self.transaction, self.id, payload).await?;
         }
+        fence::check::<DB>(&mut self.transaction, self.id).await
     }
 
     /// Commits, and returns the payload for Resolve.

@@ -151,7 +151,7 @@ impl TransactionBuilder {
         let worked = work(&mut local).await;
         let ready = match worked {
             Ok(_) if needs_payload && !local.has_payload() => Err(Error::PayloadMissing { id }),
-            Ok(value) => match local.write_payload().await {
+            Ok(value) => match local.finish().await {
                 Ok(()) => Ok(value),
                 Err(error) => Err(error.into()),
             },

@@ -16,3 +16,4 @@ mod discovery;
 mod durability;
 mod harness;
 mod lifecycle;
+mod passed_over;
