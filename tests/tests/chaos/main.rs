@@ -53,11 +53,15 @@ async fn nothing_that_was_acknowledged_is_lost() {
 }
 
 /// An acknowledgement before the sync, as far as a disk can tell: when all nodes lose their
-/// power, what they acknowledged is gone, and that is seen.
+/// power, what they acknowledged is gone. Either that is seen, or the nodes find themselves that
+/// their logs are not whole, and serve nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disks_that_lie_are_found_out() {
     let summary = run_with(|options| options.disks_lie = true, &[FaultKind::Power]).await;
-    assert!(!summary.is_clean(), "{summary:#?}");
     let lost = summary.violations.get(&Violation::Lost).copied();
-    assert!(lost > Some(0), "{summary:#?}");
+    let damaged = summary
+        .stuck
+        .iter()
+        .any(|problem| problem.contains("being repaired"));
+    assert!(lost > Some(0) || damaged, "{summary:#?}");
 }

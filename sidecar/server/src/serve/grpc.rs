@@ -15,6 +15,18 @@ use crate::{delivery, edge::ProducerService};
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// The services that reflection tells of: those that the ports serve. What the protocol has
+/// beyond them is for others to serve (`Participant`).
+pub(crate) const SERVED: [&str; 7] = [
+    "outrigger.v1.Producer",
+    "outrigger.v1.Consumer",
+    "outrigger.v1.Guard",
+    "outrigger.v1.Admin",
+    "outrigger.cluster.v1.Cluster",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+];
+
 /// A server with windows that suit streams of batches.
 pub(crate) fn server() -> Server {
     Server::builder()
@@ -35,10 +47,13 @@ pub(crate) async fn with_health_and_reflection(
     health_reporter
         .set_serving::<ConsumerServer<delivery::Service>>()
         .await;
-    let reflection = tonic_reflection::server::Builder::configure()
+    let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for service in SERVED {
+        reflection = reflection.with_service_name(service);
+    }
+    let reflection = reflection.build_v1()?;
     let drain = async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
         health_reporter
