@@ -68,13 +68,13 @@ impl<'a, I, T, O> StepBuilder<'a, I, T, O> {
     }
 
     /// How it is undone, in TCC cancelled: by calling this with what the action got.
-    pub fn undo<U>(mut self, undo: Endpoint<T, U>) -> Self {
+    pub fn undo(mut self, undo: Endpoint<T, ()>) -> Self {
         self.step.undo_or_nothing = Some(UndoOrNothing::Undo(undo.call));
         self
     }
 
     /// How it is undone, in TCC cancelled: by calling this with something else.
-    pub fn undo_with<V, U>(mut self, undo: Endpoint<V, U>, input: &Value<V>) -> Self {
+    pub fn undo_with<V>(mut self, undo: Endpoint<V, ()>, input: &Value<V>) -> Self {
         let mut call = undo.call;
         call.input = input.mapping.to_string();
         self.depend_on(&input.steps);

@@ -137,14 +137,14 @@ impl Log {
         group: u32,
         options: &Options,
         state: State,
-        floors: crate::floor::Floors,
+        floors: Arc<crate::floor::Floors>,
         home: &Arc<Home>,
     ) -> Result<Self, NodeError> {
         let shared = state.shared();
         let options = options.node(group, home);
         let in_flight_bytes_max = options.submit.in_flight_bytes_max;
         let wal = Arc::clone(&home.wal);
-        let node = Node::start(options, wal, state, Arc::new(floors)).await?;
+        let node = Node::start(options, wal, state, floors).await?;
         let inner = Inner {
             group,
             node,

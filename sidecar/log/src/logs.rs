@@ -13,6 +13,7 @@ use crate::floor::Floors;
 use crate::home::Home;
 use crate::log::{Log, OpenError};
 use crate::options::Options;
+use crate::raft::settle;
 use crate::state::State;
 use crate::wal::disk::Disk;
 use crate::wal::{OnFatal, OsDisk, Wal, WalOpenError, WalOptions};
@@ -61,12 +62,21 @@ impl Logs {
         let (home, directory) = opened?;
         let (home, directory) = (&home, &directory);
         let options = &options;
-        // Side by side, so that they share their first syncs too.
-        let groups = try_join_all((0..home.placement.groups()).map(async |group| {
+        // All are looked at before any of them runs: when one cannot go on, the directory is
+        // still in nobody's hands but ours.
+        let read = try_join_all((0..home.placement.groups()).map(async |group| {
             let (derived, floors) = (directory.derived(group), directory.floors(group));
             let reading = move || open_group(&derived, &floors);
             let read = options.blocking.run(reading).await;
-            let (state, floors) = read.map_err(|_| OpenError::Interrupted)??;
+            let (mut state, floors) = read.map_err(|_| OpenError::Interrupted)??;
+            let floors = Arc::new(floors);
+            let settled = settle(group, &home.wal, &mut state, &floors, options.blocking).await;
+            settled
+                .map(|_| (group, state, floors))
+                .map_err(OpenError::from)
+        }));
+        // Side by side, so that they share their first syncs too.
+        let groups = try_join_all(read.await?.into_iter().map(async |(group, state, floors)| {
             let started = Log::start(group, options, state, floors, home).await;
             started.map_err(OpenError::from)
         }));

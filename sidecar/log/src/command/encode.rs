@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
+use outrigger_core::limits::TOPIC_CHARACTERS_MAX;
 
 use super::batch::VERSION;
 use super::{
@@ -86,7 +87,8 @@ impl Command {
         let replacements = |replacements: &[(u32, Bytes)]| -> usize {
             replacements
                 .iter()
-                .map(|(_, stored)| MESSAGE_BYTES_MAX + stored.len())
+                // As large as it is on its way to a topic of another data group.
+                .map(|(_, stored)| MESSAGE_BYTES_MAX + TOPIC_CHARACTERS_MAX + stored.len())
                 .sum()
         };
         COMMAND_BYTES_MAX

@@ -59,12 +59,14 @@ pub struct ConsumerGroupConfig {
 }
 
 impl Command {
-    /// True when it brings new messages.
+    /// True when it brings messages that nothing was decided about.
+    pub(crate) fn is_new_message(&self) -> bool {
+        matches!(self, Self::Send { .. } | Self::Prepare { .. })
+    }
+
+    /// True when it brings messages, be it that another data group has decided about them.
     pub(crate) fn is_message(&self) -> bool {
-        matches!(
-            self,
-            Self::Send { .. } | Self::Prepare { .. } | Self::Forwarded { .. }
-        )
+        self.is_new_message() || matches!(self, Self::Forwarded { .. })
     }
 }
 

@@ -55,9 +55,11 @@ impl Floors {
                 Some(UNFINISHED) => std::fs::remove_file(&path)?,
                 Some(EXTENSION) => match FloorFile::open(&path) {
                     Ok(file) => drop(known.insert(file.header.applied.index, file.header)),
-                    Err(error) => {
+                    Err(error) if says_damage(&error) => {
                         tracing::warn!(path = %path.display(), %error, "a floor checkpoint is ignored");
                     }
+                    // It may be whole, and the only one to go on from.
+                    Err(error) => return Err(error),
                 },
                 _ => {}
             }

@@ -152,17 +152,24 @@ impl<A: Apply> Node<A> {
             }
         }
         let _paused = self.batcher.pause();
-        let to = (self.matched_successor(to).await?, to.is_none());
+        let to = (self.matched_successor(to, term).await?, to.is_none());
         // From here on there is no way back in this term.
-        self.given_away.store(term, SeqCst);
+        self.given_away.fetch_max(term, SeqCst);
         self.offer(to, term).await
     }
 
     /// Waits until nothing that was proposed is on its way, and a successor has all of it: one
     /// that lacks an entry cannot lead.
-    async fn matched_successor(&self, to: Option<NodeId>) -> Result<NodeId, MembershipError> {
+    async fn matched_successor(
+        &self,
+        to: Option<NodeId>,
+        term: u64,
+    ) -> Result<NodeId, MembershipError> {
         let until = tokio::time::Instant::now() + Duration::from_millis(CATCH_UP_MS_MAX);
         loop {
+            if !self.leads_in(term) {
+                return Err(self.not_leader());
+            }
             let id = match to {
                 Some(to) => to,
                 None => self.successor()?,
@@ -171,13 +178,14 @@ impl<A: Apply> Node<A> {
             let replicas = self.replication();
             let matched = replicas.iter().find(|replica| replica.id == id);
             let matched_index = matched.map_or(0, |replica| replica.matched_index);
-            if self.batcher.entries_in_flight() == 0 && matched_index >= last_index {
+            let heard = matched.is_some_and(|replica| self.is_heard(replica));
+            if heard && self.batcher.entries_in_flight() == 0 && matched_index >= last_index {
                 return Ok(id);
             }
-            if !self.leadership.borrow().is_leading() {
-                return Err(self.not_leader());
-            }
             if tokio::time::Instant::now() >= until {
+                if !heard {
+                    return Err(MembershipError::NoSuccessor);
+                }
                 return Err(MembershipError::Behind {
                     id,
                     missing: last_index.saturating_sub(matched_index),
@@ -213,8 +221,11 @@ impl<A: Apply> Node<A> {
             waited_ms: TRANSFER_MS_MAX,
         };
         for _ in 0..TRANSFER_MS_MAX.div_ceil(OFFER_INTERVAL_MS) {
-            let asked = self.raft.trigger().transfer_leader(to).await;
-            asked.map_err(|_| MembershipError::Closed)?;
+            // What was offered is the lead of this term, and no other.
+            if self.is_leader_of(term) {
+                let asked = self.raft.trigger().transfer_leader(to).await;
+                asked.map_err(|_| MembershipError::Closed)?;
+            }
             let limit = Duration::from_millis(OFFER_INTERVAL_MS);
             match tokio::time::timeout(limit, taken()).await {
                 Ok(Ok(id)) if id == to || any => return Ok(id),
@@ -238,14 +249,29 @@ impl<A: Apply> Node<A> {
         }
     }
 
+    /// Whether this node leads in this term, and nobody has heard of a newer one.
+    fn leads_in(&self, term: u64) -> bool {
+        *self.leadership.borrow() == Leadership::Leading { term } && self.is_leader_of(term)
+    }
+
+    fn is_leader_of(&self, term: u64) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_term == term && metrics.state.is_leader()
+    }
+
+    fn is_heard(&self, replica: &Replica) -> bool {
+        let limit_ms = self.timing.election_timeout_ms;
+        replica.last_heard_ms.is_some_and(|ms| ms < limit_ms)
+    }
+
     /// The voter that lacks the fewest entries, among those that were heard just now.
     fn successor(&self) -> Result<NodeId, MembershipError> {
         let (own, members) = (*self.raft.node_id(), self.members());
         let replicas = self.replication();
         let others = replicas.iter().filter(|replica| {
-            let limit_ms = self.timing.election_timeout_ms;
-            let heard = replica.last_heard_ms.is_some_and(|ms| ms < limit_ms);
-            replica.id != own && heard && members.voters.contains_key(&replica.id)
+            let voter = members.voters.contains_key(&replica.id);
+            replica.id != own && voter && self.is_heard(replica)
         });
         let best = others.max_by_key(|replica| replica.matched_index);
         best.map(|replica| replica.id)

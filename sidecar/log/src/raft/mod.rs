@@ -30,7 +30,7 @@ pub(crate) use disk::{DiskLimits, DiskWatch};
 pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 pub(crate) use network::FRAME_BYTES_MAX;
-pub(crate) use node::{Node, NodeOptions};
+pub(crate) use node::{Node, NodeOptions, settle};
 pub(crate) use retention::RetentionLimits;
 pub use runtime::seed_elections;
 pub(crate) use timing::Timing;

@@ -107,10 +107,7 @@ impl<A: Apply> Node<A> {
         floors: Arc<Floors>,
     ) -> Result<Self, NodeError> {
         let (group, blocking, timing) = (options.group, options.blocking, options.timing);
-        settle_what_is_ahead(&wal, group, &mut state, &floors).await?;
-        let purged = wal.purged(group).map(to_log_id);
-        floors.purged(purged);
-        check_beginning(&state, purged, &floors, blocking).await?;
+        let purged = settle(group, &wal, &mut state, &floors, blocking).await?;
         let silence = wal.vote(group).map(|_| timing.silence());
         let silent_until = Instant::now() + silence.unwrap_or_default();
         let transport = options.cluster.as_ref().map(|cluster| &cluster.transport);
@@ -292,6 +289,23 @@ impl<A: Apply> Node<A> {
         let wal = Arc::clone(&self.wal);
         self.blocking.run(move || wal.close()).await.unwrap();
     }
+}
+
+/// Makes sure that the log and what follows from it fit together, or can be made to. Nothing
+/// runs yet, so a node that finds otherwise can still set all of it aside. Tells up to where the
+/// log is purged.
+pub(crate) async fn settle<A: Apply>(
+    group: u32,
+    wal: &Wal,
+    state: &mut A,
+    floors: &Arc<Floors>,
+    blocking: Blocking,
+) -> Result<Option<LogId>, NodeError> {
+    settle_what_is_ahead(wal, group, state, floors).await?;
+    let purged = wal.purged(group).map(to_log_id);
+    floors.purged(purged);
+    check_beginning(state, purged, floors, blocking).await?;
+    Ok(purged)
 }
 
 /// Derived state must never have seen what the log does not have: openraft would take it for

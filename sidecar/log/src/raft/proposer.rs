@@ -51,16 +51,19 @@ impl<A: Apply> Proposer<A> {
 }
 
 impl<A: Apply> Proposer<A> {
-    /// A disk without space takes no new messages. What else there is may use the rest of the
-    /// segment that is being written, but for the end of it: that is for what gives space back.
+    /// A disk without space takes no messages, and one that is nearly full no new ones: those
+    /// that another data group has decided about hold its log until they are here. What else
+    /// there is may use the rest of the segment that is being written, but for the end of it:
+    /// that is for what gives space back.
     fn no_room(&self, commands: &[Command]) -> Option<SubmitError> {
-        let refusal = self.disk.refusal();
         let no_space = self.wal.no_space();
-        if (refusal.is_some() || no_space) && commands.iter().any(Command::is_message) {
-            return match no_space {
-                true => Some(SubmitError::DiskFull),
-                false => refusal,
-            };
+        if no_space && commands.iter().any(Command::is_message) {
+            return Some(SubmitError::DiskFull);
+        }
+        if let Some(refusal) = self.disk.refusal()
+            && commands.iter().any(Command::is_new_message)
+        {
+            return Some(refusal);
         }
         let gives_back = |command: &Command| matches!(command, Command::Expire { .. });
         let full = no_space && !commands.iter().all(gives_back) && self.wal.is_nearly_full();

@@ -9,6 +9,7 @@ use openraft::Raft;
 use tokio::sync::watch;
 
 use super::disk::DiskWatch;
+use super::log_store::to_log_id;
 use super::machine::{Driven, Machine};
 use super::types::{LogId, TypeConfig};
 use crate::apply::{Apply, Expiry};
@@ -57,7 +58,7 @@ impl<A: Apply, P: Propose> Retention<A, P> {
                 tracing::warn!(%error, "it is not known how full the disk is");
             }
             if self.leadership.borrow().is_leading()
-                && !self.waits_for_a_floor()
+                && (!self.waits_for_a_floor() || self.lacks_space())
                 && let Err(error) = self.expire().await
             {
                 tracing::warn!(%error, "nothing expires now");
@@ -75,6 +76,11 @@ impl<A: Apply, P: Propose> Retention<A, P> {
         let newest = self.floors.newest().map(|newest| newest.index);
         let last = self.wal.last(self.group).map(|last| last.index);
         self.wal.rests(self.group) && newest < last
+    }
+
+    /// Then the floor checkpoint may be what there is no room for.
+    fn lacks_space(&self) -> bool {
+        self.disk.over_bytes() > 0 || self.wal.no_space()
     }
 
     /// Proposes a higher floor when whole segments have expired.
@@ -113,7 +119,10 @@ impl<A: Apply, P: Propose> Retention<A, P> {
 
     /// Purges up to the newest floor checkpoint below the floor, and removes segments.
     async fn purge(&self) -> io::Result<()> {
-        let purged = self.wal.purged(self.group).map_or(0, |purged| purged.index);
+        let purged = self.wal.purged(self.group).map(to_log_id);
+        // Also what was purged later than it was waited for.
+        self.floors.purged(purged);
+        let purged = purged.map_or(0, |purged| purged.index);
         if let Some(upto) = self.floor_to_purge_to(purged).await? {
             let limit = Some(Duration::from_millis(PURGE_MS_MAX));
             let trigger = self.raft.trigger();

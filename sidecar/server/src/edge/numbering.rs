@@ -18,7 +18,7 @@ use outrigger_log::{
     Aftermath,
     command::{Outcome, ProducerSequence, Refusal},
 };
-use outrigger_proto::stored::{PublishRequest, operation::Kind};
+use outrigger_proto::stored::{Operation, PublishRequest, operation::Kind};
 
 use super::status::Failure;
 
@@ -64,6 +64,11 @@ impl Numbers {
             }
         }
         let first = given.first().copied().unwrap_or(request.first_sequence);
+        let sends = |operation: &Operation| matches!(operation.kind, Some(Kind::Send(_)));
+        if first == 0 && producer.is_some() && request.operations.iter().any(sends) {
+            // It would be taken for a repetition, and answered as if it were stored.
+            return Err(illegal("first_sequence", first, "1 or more".to_owned()));
+        }
         let after = request.after.unwrap_or_else(|| first.saturating_sub(1));
         if request.after.is_some() && after >= first {
             let limit = format!("less than the first send's {first}");
@@ -167,7 +172,6 @@ fn is_early(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use outrigger_proto::stored::Operation;
 
     use super::*;
 
@@ -218,6 +222,7 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_be_are_refused() {
+        assert!(numbers(0, vec![], None).is_err(), "taken for a repetition");
         assert!(numbers(0, vec![5, 7], Some(2)).is_err());
         assert!(numbers(0, vec![5, 7, 7], Some(2)).is_err());
         assert!(numbers(0, vec![5, 7, 8], Some(5)).is_err());

@@ -11,12 +11,13 @@ fn order() -> SagaDefinition {
     let mut order = saga::define::<u64>("order").deadline(Duration::from_secs(600));
     let input = order.input();
     let call = |path: &str| Endpoint::<u64, u64>::http(format!("http://stock/{path}"));
+    let undo = |path: &str| Endpoint::http(format!("http://stock/{path}"));
     let reserve = order.step("reserve", call("reserve"), &input);
     let own = reserve.own_output().or(&0).unwrap();
-    let reserve = reserve.undo_with(call("release"), &own).add();
+    let reserve = reserve.undo_with(undo("release"), &own).add();
     let charge = Value::object().field("of", &reserve.output()).build();
     let charge = order.step("charge", call("charge"), &charge);
-    charge.undo(call("refund")).add();
+    charge.undo(undo("refund")).add();
     order.build().unwrap()
 }
 
