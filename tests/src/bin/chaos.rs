@@ -4,6 +4,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
+use outrigger_core::limits::DATA_GROUPS_COUNT_MAX;
 use outrigger_tests::chaos::{
     options::{FaultKind, Options},
     run::{Summary, run},
@@ -16,6 +17,10 @@ struct Arguments {
     /// Nodes of the cluster
     #[arg(long, default_value_t = 3)]
     nodes: u64,
+    /// Data groups of the cluster, each with a leader of its own
+    #[arg(long, default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(DATA_GROUPS_COUNT_MAX)))]
+    groups: u32,
     /// How often something is broken and healed
     #[arg(long, default_value_t = 10)]
     rounds: u32,
@@ -54,6 +59,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options {
         program: arguments.program.unwrap_or(beside),
         nodes: arguments.nodes,
+        groups: arguments.groups,
         rounds: arguments.rounds,
         seed: arguments.seed,
         faults: arguments.faults,

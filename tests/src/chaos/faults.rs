@@ -137,9 +137,13 @@ async fn hold(random: &mut StdRng, range: Range<u64>) -> u64 {
     time_ms
 }
 
-/// A node and what it is.
+/// A node and what it is in some data group.
 async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'static str)> {
-    let leader = world.leader().await;
+    let data_group = match world.topics.groups {
+        1 => 0,
+        groups => random.random_range(0..groups),
+    };
+    let leader = world.leader(data_group).await;
     let others: Vec<_> = world
         .nodes
         .iter()
@@ -297,7 +301,7 @@ async fn membership(world: &mut World, random: &mut StdRng) -> anyhow::Result<St
 
 async fn transfer(world: &mut World) -> anyhow::Result<String> {
     const TRANSFER_MS_MAX: u64 = 10_000;
-    let before = world.leader().await.context("there is no leader")?;
+    let before = world.leader(0).await.context("there is no leader")?;
     let mut operator = world.operator(TRANSFER_MS_MAX).await?;
     operator
         .transfer(TransferRequest::default())
@@ -305,7 +309,7 @@ async fn transfer(world: &mut World) -> anyhow::Result<String> {
         .context("transfer")?;
     let mut after = None;
     let moved = eventually(TRANSFER_MS_MAX, async || {
-        after = world.leader().await;
+        after = world.leader(0).await;
         after.is_some_and(|after| after != before)
     });
     anyhow::ensure!(moved.await, "{before} was to hand over and leads still");
@@ -373,12 +377,13 @@ async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
     Ok(format!("added {new} and removed it"))
 }
 
-/// Waits until somebody else than this one leads.
+/// Waits until others than this one lead all data groups.
 async fn elected(world: &World, lost: u64) -> anyhow::Result<()> {
     let is_elected = eventually(MEMBERSHIP_MS_MAX, async || {
-        world.leader().await.is_some_and(|leader| leader != lost)
+        let mut leaders = world.leaders().await.into_iter();
+        leaders.all(|leader| leader != 0 && leader != lost)
     });
-    anyhow::ensure!(is_elected.await, "nobody else than {lost} leads");
+    anyhow::ensure!(is_elected.await, "without {lost} there are no leaders");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod node;
 pub mod observe;
 pub mod options;
 pub mod power;
+mod quiet;
 pub mod run;
 pub mod sidecar;
 pub mod world;

@@ -92,6 +92,11 @@ impl Node {
         self.edge.clone()
     }
 
+    /// Where it serves HTTP.
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
     /// Where its peers connect.
     pub fn peer_address(&self) -> String {
         self.peer_proxy.address()
@@ -116,6 +121,7 @@ impl Node {
         &mut self,
         program: &Path,
         peers: &str,
+        groups: u32,
         environment: &[(String, String)],
         network: &Network,
     ) -> anyhow::Result<()> {
@@ -129,6 +135,7 @@ impl Node {
             .arg("--data")
             .arg(self.directory.join("data"))
             .args(["--id", &self.id.to_string(), "--peers", peers])
+            .args(["--groups", &groups.to_string()])
             .args(["--listen", &self.edge, "--peer-listen", &self.peer])
             .args(["--http", &self.http])
             .args(["--advertise", &self.edge_proxy.address()])

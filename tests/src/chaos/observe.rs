@@ -13,9 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     journal::fingerprint,
-    load::{BULK_TOPIC, PROBE_TOPIC, TOPICS},
+    load::{Topic, Topics},
 };
-use crate::checker::{Queue, QueueName, Replica, Stored};
+use crate::checker::{Applied, Queue, QueueName, Replica, Stored};
 
 /// Messages that are read with one call; some of them are large.
 const READ_MAX: u32 = 256;
@@ -37,9 +37,17 @@ pub fn connect(uri: &str, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel
     Ok(ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// Waits until a message is stored through this edge; false when none is in time. Every
-/// message is a call of its own, because one may be caught in what is broken.
-pub async fn probe(uri: &str, limit_ms: u64) -> bool {
+/// Waits until a message is stored through this edge in every data group; false when none is
+/// in time.
+pub async fn probe(uri: &str, topics: &Topics, limit_ms: u64) -> bool {
+    let probes = topics.probes.iter();
+    let probing = probes.map(|topic| probe_topic(uri, &topic.name, limit_ms));
+    let stored = futures::future::join_all(probing).await;
+    stored.into_iter().all(|is_stored| is_stored)
+}
+
+/// Every message is a call of its own, because one may be caught in what is broken.
+async fn probe_topic(uri: &str, topic: &str, limit_ms: u64) -> bool {
     const NEXT_MS: u64 = 20;
     let limit = Duration::from_millis(limit_ms);
     let mut calls = FuturesUnordered::new();
@@ -47,7 +55,7 @@ pub async fn probe(uri: &str, limit_ms: u64) -> bool {
     let probing = async {
         loop {
             tokio::select! {
-                _ = next.tick() => calls.push(store(uri)),
+                _ = next.tick() => calls.push(store(uri, topic)),
                 Some(true) = calls.next() => return,
             }
         }
@@ -56,11 +64,11 @@ pub async fn probe(uri: &str, limit_ms: u64) -> bool {
 }
 
 /// True when a message is stored through this edge.
-async fn store(uri: &str) -> bool {
+async fn store(uri: &str, topic: &str) -> bool {
     const STORE_MS_MAX: u64 = 2_000;
     let limit = Duration::from_millis(STORE_MS_MAX);
     let message = v1::Message {
-        topic: PROBE_TOPIC.0.to_owned(),
+        topic: topic.to_owned(),
         ..v1::Message::default()
     };
     let sent = async {
@@ -76,15 +84,14 @@ async fn store(uri: &str) -> bool {
     matches!(tokio::time::timeout(limit, sent).await, Ok(Some(_)))
 }
 
-/// What a node has applied.
+/// What a node has applied of a data group.
 ///
 /// # Errors
 ///
 /// When the node does not answer.
-pub async fn digest(uri: &str) -> anyhow::Result<DigestResponse> {
-    let answer = connect(uri, CALL_MS_MAX)?
-        .digest(DigestRequest::default())
-        .await?;
+pub async fn digest(uri: &str, data_group: u32) -> anyhow::Result<DigestResponse> {
+    let request = DigestRequest { data_group };
+    let answer = connect(uri, CALL_MS_MAX)?.digest(request).await?;
     Ok(answer.into_inner())
 }
 
@@ -93,39 +100,47 @@ pub async fn digest(uri: &str) -> anyhow::Result<DigestResponse> {
 /// # Errors
 ///
 /// When the node does not answer, or a message cannot be read.
-pub async fn replica(uri: &str) -> anyhow::Result<Replica> {
+pub async fn replica(uri: &str, topics: &Topics) -> anyhow::Result<Replica> {
     let mut client = connect(uri, CALL_MS_MAX)?;
-    let applied = digest(uri).await.context("the digest")?;
-    let mut replica = Replica {
-        node: applied.node_id,
-        applied_index: applied.applied_index,
-        digest: applied.digest.to_vec(),
-        ..Replica::default()
-    };
-    for (topic, queues) in TOPICS.into_iter().chain([BULK_TOPIC]) {
-        for queue in 0..queues {
+    let mut replica = Replica::default();
+    for group in 0..topics.groups {
+        let answer = digest(uri, group).await;
+        let answer = answer.with_context(|| format!("the digest of data group {group}"))?;
+        replica.node = answer.node_id;
+        let applied = Applied {
+            index: answer.applied_index,
+            digest: answer.digest.to_vec(),
+        };
+        replica.applied.insert(group, applied);
+    }
+    for topic in topics.kept() {
+        for queue in 0..topic.queues {
             let name = QueueName {
-                topic: topic.to_owned(),
+                topic: topic.name.clone(),
                 queue,
             };
-            let read = read(&mut client, &name).await;
-            let read = read.with_context(|| format!("reading {name} from {}", applied.node_id))?;
+            let read = read(&mut client, topic, queue).await;
+            let read = read.with_context(|| format!("reading {name} from {}", replica.node))?;
             replica.queues.insert(name, read);
         }
     }
     Ok(replica)
 }
 
-async fn read(client: &mut ClusterClient<Channel>, name: &QueueName) -> anyhow::Result<Queue> {
+async fn read(
+    client: &mut ClusterClient<Channel>,
+    topic: &Topic,
+    number: u32,
+) -> anyhow::Result<Queue> {
     let mut queue = Queue::default();
     let mut from_offset = 0;
     loop {
         let request = ReadQueueRequest {
-            topic: name.topic.clone(),
-            queue: name.queue,
+            topic: topic.name.clone(),
+            queue: number,
             from_offset,
             limit: READ_MAX,
-            ..ReadQueueRequest::default()
+            data_group: Some(topic.data_group),
         };
         let answer = client.read_queue(request).await?.into_inner();
         queue.first_offset = answer.first_offset;

@@ -81,6 +81,8 @@ pub struct Options {
     pub program: PathBuf,
     /// How many nodes.
     pub nodes: u64,
+    /// How many data groups the cluster has.
+    pub groups: u32,
     /// How often something is broken and healed.
     pub rounds: u32,
     /// Chooses the faults.

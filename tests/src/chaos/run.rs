@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use outrigger_proto::v1::{self, admin_client::AdminClient};
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde::Serialize;
 
@@ -21,6 +20,7 @@ use super::{
     node::Node,
     observe,
     options::{FaultKind, Options},
+    quiet::{backlog, gauges_are_new, is_level, outgoing, undecided},
     world::{RECOVERY_MS_MAX, World},
 };
 use crate::checker::{Finding, History, Outcome, Replica, Report, Resolve, Violation, check};
@@ -40,6 +40,8 @@ pub struct Summary {
     pub rounds: u32,
     /// Nodes of the cluster.
     pub nodes: u64,
+    /// Its data groups.
+    pub groups: u32,
     /// What chose the faults.
     pub seed: u64,
     /// How often each fault struck.
@@ -111,7 +113,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let journal = Arc::new(Journal::default());
     world.heal_disks()?;
     let edges = world.edges();
-    let load = Load::start(&journal, &edges).await?;
+    let load = Load::start(&journal, &edges, &world.topics).await?;
     let mut run = Run {
         world,
         journal,
@@ -172,7 +174,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         *self.faults.entry(kind).or_default() += 1;
-        let led = self.world.leader().await.unwrap_or(0);
+        let led = self.world.leaders().await;
         self.journal.set_filling(kind == FaultKind::DiskFull);
         let strike = faults::strike(&mut self.world, kind, random, true).await?;
         let mut done = strike.done;
@@ -202,9 +204,9 @@ impl Run {
         }
         let recovery_ms = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.recoveries_ms.push(recovery_ms);
-        let leads = self.world.leader().await.unwrap_or(0);
+        let leads = self.world.leaders().await;
         say(&format!(
-            "round {round}: {done}; started {down:?}; leader {led} -> {leads}; \
+            "round {round}: {done}; started {down:?}; leaders {led:?} -> {leads:?}; \
              whole after {recovery_ms} ms; {:.1} s",
             began.elapsed().as_secs_f64()
         ));
@@ -232,10 +234,21 @@ impl Run {
             false => STUCK_QUIET_MS_MAX,
         };
         let edges: Vec<_> = self.world.nodes.iter().map(Node::uri).collect();
+        let groups = self.world.topics.groups;
         let is_decided = eventually(limit_ms, async || undecided(&edges).await == Some(0));
         if !is_decided.await {
             let left = undecided(&edges).await;
             self.stuck.push(format!("undecided transactions: {left:?}"));
+        }
+        if groups > 1 {
+            let http: Vec<_> = self.world.nodes.iter().map(Node::http).collect();
+            gauges_are_new().await;
+            let arrived = eventually(limit_ms, async || outgoing(&http, groups).await == Some(0));
+            if !arrived.await {
+                let left = outgoing(&http, groups).await;
+                let left = format!("messages on their way to other data groups: {left:?}");
+                self.stuck.push(left);
+            }
         }
         let is_drained = eventually(limit_ms, async || backlog(&edges).await == Some(0));
         if !is_drained.await {
@@ -243,12 +256,12 @@ impl Run {
             self.stuck.push(format!("undelivered messages: {left:?}"));
         }
         self.load.end_consuming(&self.journal).await;
-        if !eventually(limit_ms, async || is_level(&edges).await).await {
+        if !eventually(limit_ms, async || is_level(&edges, groups).await).await {
             self.stuck.push("the replicas are not level".to_owned());
         }
         let mut replicas = Vec::new();
         for edge in &edges {
-            match observe::replica(edge).await {
+            match observe::replica(edge, &self.world.topics).await {
                 Ok(replica) => replicas.push(replica),
                 Err(error) => self.stuck.push(format!("{error:#}")),
             }
@@ -265,8 +278,8 @@ impl Run {
             }
         }
         for group in load::CONSUMER_GROUPS {
-            for (topic, _) in load::TOPICS {
-                history.drained.push((group.to_owned(), topic.to_owned()));
+            for topic in &self.world.topics.consumed {
+                history.drained.push((group.to_owned(), topic.name.clone()));
             }
         }
         history
@@ -280,6 +293,7 @@ impl Run {
         Summary {
             rounds,
             nodes: options.nodes,
+            groups: options.groups,
             seed: options.seed,
             faults: std::mem::take(&mut self.faults),
             aftershocks: self.aftershocks,
@@ -310,64 +324,6 @@ impl Run {
             kept: None,
         }
     }
-}
-
-/// Half-messages without a verdict.
-async fn undecided(edges: &[String]) -> Option<usize> {
-    for edge in edges {
-        let Ok(mut admin) = AdminClient::connect(edge.clone()).await else {
-            continue;
-        };
-        let request = v1::ListTransactionsRequest::default();
-        if let Ok(answer) = admin.list_transactions(request).await {
-            return Some(answer.into_inner().transactions.len());
-        }
-    }
-    None
-}
-
-/// Messages that some consumer group has still to finish.
-async fn backlog(edges: &[String]) -> Option<u64> {
-    let mut total = 0;
-    for group in load::CONSUMER_GROUPS {
-        let mut left = None;
-        for edge in edges {
-            let Ok(mut admin) = AdminClient::connect(edge.clone()).await else {
-                continue;
-            };
-            let request = v1::DescribeConsumerGroupRequest {
-                consumer_group: group.to_owned(),
-            };
-            if let Ok(answer) = admin.describe_consumer_group(request).await {
-                let queues = answer.into_inner().queues;
-                left = Some(queues.iter().map(|queue| queue.backlog).sum::<u64>());
-                break;
-            }
-        }
-        total += left?;
-    }
-    Some(total)
-}
-
-/// True when all nodes have applied the same, and go on having done so.
-async fn is_level(edges: &[String]) -> bool {
-    const STAYS_MS: u64 = 500;
-    let applied = async || {
-        let asked = edges.iter().map(|edge| observe::digest(edge));
-        let answers = futures::future::join_all(asked).await;
-        let indexes = answers
-            .into_iter()
-            .map(|answer| answer.map(|answer| answer.applied_index));
-        let indexes: anyhow::Result<Vec<_>> = indexes.collect();
-        let indexes = indexes.ok()?;
-        let first = *indexes.first()?;
-        indexes.iter().all(|index| *index == first).then_some(first)
-    };
-    let Some(first) = applied().await else {
-        return false;
-    };
-    tokio::time::sleep(std::time::Duration::from_millis(STAYS_MS)).await;
-    applied().await == Some(first)
 }
 
 /// Writes down what was attempted and what was found.

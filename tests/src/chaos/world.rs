@@ -3,19 +3,20 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use anyhow::Context as _;
 use outrigger_proto::{
-    cluster::{StatusRequest, StatusResponse, cluster_client::ClusterClient},
+    cluster::{DataGroupStatus, StatusRequest, cluster_client::ClusterClient},
     v1::{self, admin_client::AdminClient},
 };
 use tonic::transport::Channel;
 
 use super::{
     journal::eventually,
-    load,
+    load::{self, Topics},
     network::Network,
     node::Node,
     observe,
@@ -62,6 +63,8 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// What lies between them.
     pub network: Network,
+    /// What is sent to.
+    pub topics: Arc<Topics>,
     directory: PathBuf,
     program: PathBuf,
     environment: Vec<(String, String)>,
@@ -83,6 +86,7 @@ impl World {
             nodes: Vec::new(),
             sidecar: None,
             network: Network::default(),
+            topics: Arc::new(Topics::new(options.groups)?),
             library: PowerLibrary::build(&options.directory)?,
             directory: options.directory.clone(),
             program: options.program.clone(),
@@ -99,8 +103,8 @@ impl World {
         }
         let count = world.nodes.len();
         let is_formed = eventually(FORMATION_MS_MAX, async || {
-            let status = world.status().await;
-            status.is_some_and(|status| status.leader != 0 && status.members.len() == count)
+            let mut groups = world.status().await.into_iter();
+            groups.all(|group| group.leader != 0 && group.replicas.len() == count)
         });
         anyhow::ensure!(
             is_formed.await,
@@ -177,7 +181,13 @@ impl World {
         let peers = peers.join(",");
         let node = self.nodes.iter_mut().find(|node| node.id == id);
         let node = node.with_context(|| format!("there is no node {id}"))?;
-        node.start(&self.program, &peers, &self.environment, &self.network)
+        node.start(
+            &self.program,
+            &peers,
+            self.topics.groups,
+            &self.environment,
+            &self.network,
+        )
     }
 
     /// A node.
@@ -217,35 +227,49 @@ impl World {
         Ok(missing)
     }
 
-    /// The status as the node with the newest term sees it; the leader's own, when it answers.
-    pub async fn status(&self) -> Option<StatusResponse> {
+    /// How every data group is, as the node with the newest term sees it; the leader's own view,
+    /// when it answers. Without a leader when nobody answers.
+    pub async fn status(&self) -> Vec<DataGroupStatus> {
         let asked = self.nodes.iter().map(|node| status(node.uri()));
         let answers = futures::future::join_all(asked).await;
-        answers.into_iter().flatten().max_by_key(|answer| {
-            let reached = answer.members.iter().map(|member| member.matched_index);
-            (answer.term, reached.max())
-        })
+        let seen = |group: u32| {
+            let answers = answers.iter().flatten();
+            let seen = answers.filter(|status| status.data_group == group);
+            let newest = seen.max_by_key(|status| {
+                let reached = status.replicas.iter().map(|replica| replica.matched_index);
+                (status.term, reached.max())
+            });
+            newest.cloned().unwrap_or_default()
+        };
+        (0..self.topics.groups).map(seen).collect()
     }
 
-    /// The leader's number, when there is one.
-    pub async fn leader(&self) -> Option<u64> {
-        let leader = self.status().await?.leader;
+    /// Who leads each data group; 0 where nobody does.
+    pub async fn leaders(&self) -> Vec<u64> {
+        let status = self.status().await;
+        status.iter().map(|group| group.leader).collect()
+    }
+
+    /// The leader of a data group, when there is one.
+    pub async fn leader(&self, data_group: u32) -> Option<u64> {
+        let leaders = self.leaders().await;
+        let leader = *leaders.get(data_group as usize)?;
         (leader != 0).then_some(leader)
     }
 
-    /// True when there is a leader and it has all of the nodes, and only them, with it.
+    /// True when all data groups have a leader that has all of the nodes, and only them, with
+    /// it.
     pub async fn is_whole(&self) -> bool {
-        let Some(status) = self.status().await else {
-            return false;
-        };
         let ids: Vec<_> = self.nodes.iter().map(|node| node.id).collect();
-        status.leader != 0
-            && status.members.len() == ids.len()
-            && status.members.iter().all(|member| {
-                let id = member.node.as_ref().map_or(0, |node| node.id);
-                let is_voter = member.role == 1 || member.role == 2;
-                ids.contains(&id) && member.reachable && is_voter && member.lag <= LAG_MAX
-            })
+        self.status().await.iter().all(|group| {
+            group.leader != 0
+                && group.replicas.len() == ids.len()
+                && group.replicas.iter().all(|replica| {
+                    let is_voter = replica.role == 1 || replica.role == 2;
+                    let is_level = replica.reachable && replica.lag <= LAG_MAX;
+                    ids.contains(&replica.id) && is_voter && is_level
+                })
+        })
     }
 
     /// How long it takes until applications are served again at a node that this fault does
@@ -259,7 +283,7 @@ impl World {
         let others = self.nodes.iter().filter(|node| node.id != id);
         let other = others.map(Node::uri).next().context("no other nodes")?;
         anyhow::ensure!(
-            observe::probe(&other, SERVED_MS_MAX).await,
+            observe::probe(&other, &self.topics, SERVED_MS_MAX).await,
             "nobody is served within {SERVED_MS_MAX} ms while {id} has a fault: {:?}",
             self.status().await
         );
@@ -274,14 +298,11 @@ impl World {
     pub async fn create_topics(&self) -> anyhow::Result<()> {
         let node = self.nodes.first().context("there are no nodes")?;
         let mut admin = AdminClient::connect(node.uri()).await?;
-        for (topic, queues) in load::TOPICS
-            .into_iter()
-            .chain([load::BULK_TOPIC, load::PROBE_TOPIC])
-        {
+        for topic in self.topics.all() {
             admin
                 .create_topic(v1::CreateTopicRequest {
-                    topic: topic.to_owned(),
-                    queues,
+                    topic: topic.name.clone(),
+                    queues: topic.queues,
                     ..Default::default()
                 })
                 .await?;
@@ -300,20 +321,23 @@ impl World {
         Ok(())
     }
 
-    /// A connection to the leader for what only it can do, which may take `limit_ms`.
+    /// A connection to the leader of the first data group, which passes on what only others can
+    /// do. A call may take `limit_ms`.
     ///
     /// # Errors
     ///
     /// When there is no leader.
     pub async fn operator(&mut self, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel>> {
-        let leader = self.leader().await.context("there is no leader")?;
+        let leader = self.leader(0).await.context("there is no leader")?;
         observe::connect(&self.node(leader)?.uri(), limit_ms)
     }
 }
 
-async fn status(uri: String) -> Option<StatusResponse> {
+async fn status(uri: String) -> Vec<DataGroupStatus> {
     const STATUS_MS_MAX: u64 = 1_000;
-    let mut client = observe::connect(&uri, STATUS_MS_MAX).ok()?;
+    let Ok(mut client) = observe::connect(&uri, STATUS_MS_MAX) else {
+        return Vec::new();
+    };
     let answer = client.status(StatusRequest {}).await;
-    answer.ok().map(tonic::Response::into_inner)
+    answer.map_or_else(|_| Vec::new(), |answer| answer.into_inner().data_groups)
 }

@@ -18,7 +18,7 @@ pub use history::{
     Ack, Decision, Delivery, History, Order, Outcome, Resolve, Send, Transaction,
     TransactionMessage,
 };
-pub use replica::{Place, Queue, QueueName, Replica, Stored};
+pub use replica::{Applied, Place, Queue, QueueName, Replica, Stored};
 pub use report::{Finding, Report, Violation};
 
 /// Judges a run.

@@ -12,9 +12,16 @@ pub struct Replica {
     pub node: u64,
     /// Every queue of every topic.
     pub queues: BTreeMap<QueueName, Queue>,
+    /// What it has applied of each data group whose digest is to be compared.
+    pub applied: BTreeMap<u32, Applied>,
+}
+
+/// How far a node is in a data group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
     /// The last entry that it has applied.
-    pub applied_index: u64,
-    /// Its digest there. Empty when there is none to compare.
+    pub index: u64,
+    /// Its digest there.
     pub digest: Vec<u8>,
 }
 

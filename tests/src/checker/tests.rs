@@ -60,6 +60,13 @@ fn stored(offset: u64, id: &str) -> Stored {
     }
 }
 
+fn applied(index: u64, digest: u8) -> Applied {
+    Applied {
+        index,
+        digest: vec![digest],
+    }
+}
+
 fn delivery(offset: u64, id: &str, leased_at_ms: u64) -> Delivery {
     Delivery {
         group: GROUP.to_owned(),
@@ -114,8 +121,7 @@ fn run() -> (History, Vec<Replica>) {
     let replica = |node| Replica {
         node,
         queues: [(name(0), queue.clone())].into(),
-        applied_index: 42,
-        digest: vec![1, 2, 3],
+        applied: [(0, applied(42, 1)), (1, applied(7, 2))].into(),
     };
     (history, vec![replica(1), replica(2), replica(3)])
 }
@@ -375,9 +381,9 @@ fn replicas_that_differ_are_found() {
     );
 
     let (history, mut replicas) = run();
-    replicas[1].digest = vec![9];
+    replicas[1].applied.insert(1, applied(7, 9));
     assert_found(&history, &replicas, &[(Violation::Diverged, 1)]);
-    replicas[1].applied_index = 41;
+    replicas[1].applied.insert(1, applied(6, 9));
     assert_found(&history, &replicas, &[]);
 }
 

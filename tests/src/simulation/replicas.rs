@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use outrigger_log::Log;
 
 use super::scene::{KnownTopic, Scene, fingerprint, id_of};
-use crate::checker::{Queue, QueueName, Replica, Stored};
+use crate::checker::{Applied, Queue, QueueName, Replica, Stored};
 
 /// Messages that are read together.
 const PAGE: usize = 64;
@@ -36,11 +36,14 @@ fn read(log: &Log, node: u64, topics: &[KnownTopic]) -> Result<Replica, String> 
         }
     }
     let digest = log.digest().map_err(|error| error.to_string())?;
+    let applied = Applied {
+        index: log.status().applied_index,
+        digest: digest.to_be_bytes().to_vec(),
+    };
     Ok(Replica {
         node,
         queues,
-        applied_index: log.status().applied_index,
-        digest: digest.to_be_bytes().to_vec(),
+        applied: [(log.data_group(), applied)].into(),
     })
 }
 

@@ -22,6 +22,7 @@ fn options(directory: PathBuf, faults: &[FaultKind]) -> Options {
     Options {
         program: env!("CARGO_BIN_EXE_outrigger-under-test").into(),
         nodes: 3,
+        groups: 1,
         rounds: u32::try_from(faults.len()).expect("few"),
         seed: 11,
         faults: faults.to_vec(),
@@ -47,6 +48,16 @@ async fn run_with(change: impl FnOnce(&mut Options), faults: &[FaultKind]) -> Su
 async fn nothing_that_was_acknowledged_is_lost() {
     let faults = [FaultKind::Kill, FaultKind::Power, FaultKind::Bitflip];
     let summary = run_with(|_| {}, &faults).await;
+    assert!(summary.is_clean(), "{summary:#?}");
+    assert!(summary.acknowledged > 100, "{summary:#?}");
+    assert!(summary.acks > 100, "{summary:#?}");
+}
+
+/// Transactions carry messages for topics of several data groups, and leaders of each die.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_between_data_groups() {
+    let faults = [FaultKind::Kill, FaultKind::Power];
+    let summary = run_with(|options| options.groups = 3, &faults).await;
     assert!(summary.is_clean(), "{summary:#?}");
     assert!(summary.acknowledged > 100, "{summary:#?}");
     assert!(summary.acks > 100, "{summary:#?}");

@@ -10,7 +10,7 @@ use outrigger_proto::v1::{self, admin_client::AdminClient, consumer_client::Cons
 use outrigger_tests::{
     chaos::{
         journal::{Journal, eventually, fingerprint},
-        load::{CONSUMER_GROUPS, Load, TOPICS},
+        load::{CONSUMER_GROUPS, Load, TOPICS, Topics},
     },
     checker::{QueueName, Replica, Resolve, Stored, check},
     sidecar::{Settings, Sidecar},
@@ -41,7 +41,8 @@ async fn a_sidecar_without_power_forgets_nothing_that_it_acknowledged() {
     create(&uri).await;
 
     let journal = Arc::new(Journal::default());
-    let load = Load::start(&journal, std::slice::from_ref(&uri)).await;
+    let topics = Arc::new(Topics::new(1).expect("one data group"));
+    let load = Load::start(&journal, std::slice::from_ref(&uri), &topics).await;
     let mut load = load.expect("an address");
     for cut in 0..POWER_CUTS {
         disk.set_leaking(if cut % 2 == 0 { 0 } else { 128 })

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use outrigger_proto::v1;
 use outrigger_sdk::{Client, PublishOptions};
 
-use super::producers::{note, to_send};
+use super::{
+    Topics,
+    producers::{note, to_send},
+};
 use crate::chaos::journal::Journal;
 
 const BODY_BYTES: usize = 128 << 10;
@@ -15,7 +18,7 @@ const RETRY_TOTAL_MS: u64 = 3_000;
 const LOOK_AGAIN_MS: u64 = 50;
 
 /// Sends while disks are to fill up, until the journal says that it is over.
-pub(super) async fn fill(journal: Arc<Journal>, edges: Arc<[String]>) {
+pub(super) async fn fill(journal: Arc<Journal>, edges: Arc<[String]>, topics: Arc<Topics>) {
     let mut producers = Vec::new();
     for edge in edges.iter() {
         let options = PublishOptions {
@@ -36,7 +39,7 @@ pub(super) async fn fill(journal: Arc<Journal>, edges: Arc<[String]>) {
         let Some(producer) = producers.next() else {
             return;
         };
-        let messages: Vec<_> = (0..BATCH).map(|_| message(&journal)).collect();
+        let messages: Vec<_> = (0..BATCH).map(|_| message(&journal, &topics)).collect();
         let receipts = producer.send_all(messages.iter().map(to_send)).await;
         for (message, receipt) in messages.into_iter().zip(receipts) {
             note(&journal, message, None, receipt);
@@ -44,11 +47,10 @@ pub(super) async fn fill(journal: Arc<Journal>, edges: Arc<[String]>) {
     }
 }
 
-fn message(journal: &Journal) -> v1::Message {
+fn message(journal: &Journal, topics: &Topics) -> v1::Message {
     let number = journal.number();
-    let (topic, _) = super::BULK_TOPIC;
     v1::Message {
-        topic: topic.to_owned(),
+        topic: topics.bulk.name.clone(),
         message_id: format!("m-{number:08}"),
         body: number.to_le_bytes().repeat(BODY_BYTES / 8).into(),
         ..v1::Message::default()

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use outrigger_proto::v1::{self, consumer_client::ConsumerClient};
 use tonic::transport::{Channel, Endpoint};
 
+use super::Topics;
 use crate::{
     chaos::journal::{Journal, fingerprint, now_ms},
     checker::{Ack, Delivery, Place, QueueName},
@@ -20,19 +21,21 @@ const AGAIN_MS: u64 = 100;
 /// One in so many deliveries is not acknowledged at first.
 const FORGOTTEN: u64 = 150;
 
+/// Who receives, and what.
+pub(super) struct Member {
+    pub(super) group: &'static str,
+    pub(super) number: usize,
+    pub(super) topics: Arc<Topics>,
+}
+
 /// Receives and acknowledges until the journal says that it is over.
-pub(super) async fn consume(
-    journal: Arc<Journal>,
-    edges: Arc<[String]>,
-    group: &'static str,
-    number: usize,
-) {
+pub(super) async fn consume(journal: Arc<Journal>, edges: Arc<[String]>, member: Member) {
     let edges: Vec<_> = edges.iter().filter_map(|edge| connect(edge)).collect();
-    let mut edges = edges.into_iter().cycle().skip(number);
+    let mut edges = edges.into_iter().cycle().skip(member.number);
     let Some(mut edge) = edges.next() else { return };
     while !journal.is_consuming_over() {
-        if let Err(error) = turn(&journal, &mut edge, group, number).await {
-            tracing::debug!(%error, group, "a consumer goes on at another node");
+        if let Err(error) = turn(&journal, &mut edge, &member).await {
+            tracing::debug!(%error, group = member.group, "a consumer goes on at another node");
             let Some(next) = edges.next() else { return };
             edge = next;
             tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
@@ -51,17 +54,22 @@ fn connect(edge: &str) -> Option<ConsumerClient<Channel>> {
 async fn turn(
     journal: &Journal,
     edge: &mut ConsumerClient<Channel>,
-    group: &str,
-    number: usize,
+    member: &Member,
 ) -> Result<(), tonic::Status> {
-    let subscriptions = super::TOPICS.map(|(topic, _)| v1::Subscription {
-        topic: topic.to_owned(),
+    let Member {
+        group,
+        number,
+        topics,
+    } = member;
+    let group = *group;
+    let subscriptions = topics.consumed.iter().map(|topic| v1::Subscription {
+        topic: topic.name.clone(),
         filter: "*".to_owned(),
     });
     let received = edge
         .receive(v1::ReceiveRequest {
             consumer_group: group.to_owned(),
-            subscriptions: subscriptions.into(),
+            subscriptions: subscriptions.collect(),
             max_messages: MESSAGES_MAX,
             wait_ms: WAIT_MS,
             invisible_ms: INVISIBLE_MS,

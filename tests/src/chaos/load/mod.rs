@@ -3,6 +3,7 @@
 mod bulk;
 mod consumers;
 mod producers;
+mod topics;
 mod transactions;
 
 use std::sync::Arc;
@@ -12,13 +13,8 @@ use rand::Rng;
 use tokio::task::JoinSet;
 
 use super::journal::Journal;
+pub use topics::{TOPICS, Topic, Topics};
 
-/// Topics and their queues.
-pub const TOPICS: [(&str, u32); 2] = [("chaos-orders", 4), ("chaos-stock", 2)];
-/// A topic that nobody consumes, for filling disks.
-pub const BULK_TOPIC: (&str, u32) = ("chaos-bulk", 2);
-/// A topic of which nobody keeps account, for seeing whether anybody is served.
-pub const PROBE_TOPIC: (&str, u32) = ("chaos-probe", 1);
 /// The producer group of all transactions.
 pub const PRODUCER_GROUP: &str = "chaos";
 /// Consumer groups; each reads all topics.
@@ -45,31 +41,45 @@ impl Load {
     /// # Errors
     ///
     /// When an address is none.
-    pub async fn start(journal: &Arc<Journal>, edges: &[String]) -> anyhow::Result<Self> {
+    pub async fn start(
+        journal: &Arc<Journal>,
+        edges: &[String],
+        topics: &Arc<Topics>,
+    ) -> anyhow::Result<Self> {
         let mut load = Self::default();
         for edge in edges {
             for number in 0..PRODUCERS {
                 let name = format!("{edge}#{number}");
                 journal.expect(&name);
-                let producing = producers::produce(journal.clone(), edge.clone(), name, number);
+                let sender = producers::Sender {
+                    edge: edge.clone(),
+                    name,
+                    number,
+                };
+                let producing = producers::produce(journal.clone(), topics.clone(), sender);
                 load.sending.spawn(producing);
             }
             let answering = transactions::answer(journal.clone(), edge).await?;
             load.answering.spawn(answering);
         }
         let edges: Arc<[String]> = edges.into();
-        let filling = bulk::fill(journal.clone(), edges.clone());
+        let filling = bulk::fill(journal.clone(), edges.clone(), topics.clone());
         load.sending.spawn(filling);
         for number in 0..TRANSACTIONS {
-            let transacting = transactions::transact(journal.clone(), edges.clone(), number);
+            let transacting =
+                transactions::transact(journal.clone(), edges.clone(), topics.clone(), number);
             load.sending.spawn(transacting);
         }
         journal.expect("transactions");
         for group in CONSUMER_GROUPS {
             journal.expect(group);
             for number in 0..MEMBERS {
-                let consuming =
-                    consumers::consume(journal.clone(), edges.clone(), group, number as usize);
+                let member = consumers::Member {
+                    group,
+                    number: number as usize,
+                    topics: topics.clone(),
+                };
+                let consuming = consumers::consume(journal.clone(), edges.clone(), member);
                 load.consuming.spawn(consuming);
             }
         }
@@ -91,18 +101,12 @@ impl Load {
 }
 
 /// A message that nobody else has sent.
-fn message(journal: &Journal, random: &mut impl Rng, key: &str) -> v1::Message {
+fn message(journal: &Journal, topics: &Topics, random: &mut impl Rng, key: &str) -> v1::Message {
     let number = journal.number();
-    let [(often, _), (seldom, _)] = TOPICS;
-    let topic = if number.is_multiple_of(3) {
-        seldom
-    } else {
-        often
-    };
     let mut body = vec![0; random.random_range(BODY_BYTES)];
     random.fill(body.as_mut_slice());
     v1::Message {
-        topic: topic.to_owned(),
+        topic: topics.of(number).to_owned(),
         message_id: format!("m-{number:08}"),
         body: body.into(),
         message_group: key.to_owned(),

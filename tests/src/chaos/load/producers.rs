@@ -9,6 +9,7 @@ use outrigger_sdk::{
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
+use super::Topics;
 use crate::{
     chaos::journal::{Journal, fingerprint},
     checker::{Order, Outcome, Send},
@@ -30,8 +31,16 @@ struct Attempt {
     pending: Pending<SendReceipt>,
 }
 
+/// Who sends, and where.
+pub(super) struct Sender {
+    pub(super) edge: String,
+    pub(super) name: String,
+    pub(super) number: u32,
+}
+
 /// Sends until the journal says that it is over.
-pub(super) async fn produce(journal: Arc<Journal>, edge: String, name: String, number: u32) {
+pub(super) async fn produce(journal: Arc<Journal>, topics: Arc<Topics>, sender: Sender) {
+    let Sender { edge, name, number } = sender;
     let retry_total_ms = RETRY_TOTAL_MS
         .get(number as usize)
         .copied()
@@ -54,7 +63,7 @@ pub(super) async fn produce(journal: Arc<Journal>, edge: String, name: String, n
                 key if key < KEYS => format!("{name}/{key}"),
                 _ => String::new(),
             };
-            let message = super::message(&journal, &mut random, &key);
+            let message = super::message(&journal, &topics, &mut random, &key);
             let order = Order {
                 producer: name.clone(),
                 key,

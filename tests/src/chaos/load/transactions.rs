@@ -12,6 +12,7 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
+use super::Topics;
 use crate::{
     chaos::journal::{Journal, fingerprint},
     checker::{Decision, Outcome, Resolve, Transaction, TransactionMessage},
@@ -32,7 +33,12 @@ const CONTRADICTION: &str = "TRANSACTION_CONTRADICTION";
 type Edges = Vec<ProducerClient<Channel>>;
 
 /// Runs transactions, one after the other, until the journal says that it is over.
-pub(super) async fn transact(journal: Arc<Journal>, edges: Arc<[String]>, number: u32) {
+pub(super) async fn transact(
+    journal: Arc<Journal>,
+    edges: Arc<[String]>,
+    topics: Arc<Topics>,
+    number: u32,
+) {
     let edges: Edges = edges.iter().filter_map(|edge| connect(edge)).collect();
     let mut random = StdRng::seed_from_u64(1_000 + u64::from(number));
     while !journal.is_sending_over() {
@@ -45,7 +51,7 @@ pub(super) async fn transact(journal: Arc<Journal>, edges: Arc<[String]>, number
         journal.decide(id, decision);
         let count = random.random_range(MESSAGES);
         let messages: Vec<_> = (0..count)
-            .map(|_| super::message(&journal, &mut random, ""))
+            .map(|_| super::message(&journal, &topics, &mut random, ""))
             .collect();
         let prepared = prepare(&edges, &mut random, id, &messages).await;
         let is_abandoned = random.random_range(0..100) < ABANDONED_PERCENT;

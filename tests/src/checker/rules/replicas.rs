@@ -81,16 +81,19 @@ fn described(stored: Option<&&Stored>) -> String {
 
 /// Digests can be compared where the same was applied.
 fn digests(replicas: &[Replica], report: &mut Report) {
-    let mut at: BTreeMap<u64, &Replica> = BTreeMap::new();
-    for replica in replicas.iter().filter(|each| !each.digest.is_empty()) {
-        let first = *at.entry(replica.applied_index).or_insert(replica);
-        if first.digest != replica.digest {
-            report.add(Violation::Diverged, || {
-                format!(
-                    "the digests of {} and {} at entry {} differ",
-                    first.node, replica.node, replica.applied_index
-                )
-            });
+    let mut at: BTreeMap<(u32, u64), (u64, &[u8])> = BTreeMap::new();
+    for replica in replicas {
+        for (group, applied) in &replica.applied {
+            let own = (replica.node, applied.digest.as_slice());
+            let (first, digest) = *at.entry((*group, applied.index)).or_insert(own);
+            if digest != applied.digest {
+                report.add(Violation::Diverged, || {
+                    format!(
+                        "the digests of {first} and {} of data group {group} at entry {} differ",
+                        replica.node, applied.index
+                    )
+                });
+            }
         }
     }
 }
