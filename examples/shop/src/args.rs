@@ -43,6 +43,9 @@ pub(crate) struct RunArgs {
     /// one sidecar with a log of its own.
     #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) cluster: Option<u8>,
+    /// How many data groups the log has, each with a leader of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) groups: u32,
     /// Read the orders from a CSV file with the columns order_id, customer, sku, quantity,
     /// price.
     #[arg(long)]

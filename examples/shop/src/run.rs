@@ -73,6 +73,15 @@ fn read_orders(args: &RunArgs, directory: &Path) -> anyhow::Result<Vec<Order>> {
     Ok(orders)
 }
 
+/// What keeps the log of a run.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    /// 0 when a sidecar keeps it alone.
+    nodes: u8,
+    /// Its data groups.
+    groups: u32,
+}
+
 /// The processes of a run.
 pub(crate) struct Shop {
     /// Without nodes when the sidecar has a log of its own.
@@ -87,7 +96,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     async fn start(
-        nodes: u8,
+        kept: Kept,
         binary: &Path,
         directory: &Path,
         databases: &Databases,
@@ -95,7 +104,7 @@ impl Shop {
         failures: &Failures,
         http: &Http,
     ) -> anyhow::Result<Self> {
-        let (cluster, sidecars) = start_log(nodes, binary, directory, databases, failures)?;
+        let (cluster, sidecars) = start_log(kept, binary, directory, databases, failures)?;
         for url in cluster
             .ready_urls()
             .chain(sidecars.iter().map(Sidecar::ready_url))
@@ -176,7 +185,7 @@ impl Shop {
 /// One sidecar with a log of its own, or a cluster and a sidecar for each service, in the order
 /// of [`ServiceName`].
 fn start_log(
-    nodes: u8,
+    Kept { nodes, groups }: Kept,
     binary: &Path,
     directory: &Path,
     databases: &Databases,
@@ -184,10 +193,10 @@ fn start_log(
 ) -> anyhow::Result<(Cluster, Vec<Sidecar>)> {
     let (program, orders) = (|| binary.to_owned(), &databases.orders);
     if nodes == 0 {
-        let sidecar = Sidecar::start(program(), directory, orders, failures)?;
+        let sidecar = Sidecar::start(groups, program(), directory, orders, failures)?;
         return Ok((Cluster::default(), vec![sidecar]));
     }
-    let cluster = Cluster::start(binary, directory, usize::from(nodes), failures)?;
+    let cluster = Cluster::start(binary, directory, usize::from(nodes), groups, failures)?;
     let edges = cluster.edges();
     let sidecars = [ServiceName::Order, ServiceName::Stock, ServiceName::Points]
         .map(|name| Sidecar::start_before(&edges, name, program(), directory, orders, failures))
@@ -219,9 +228,11 @@ async fn run_on<DB: ShopDatabase>(
     let readers = Readers::<DB>::open(&databases).await?;
     let (failures, mut failed) = failures();
     let http = Http::new();
-    let starting = Shop::start(
-        nodes, binary, directory, &databases, &plan, &failures, &http,
-    );
+    let kept = Kept {
+        nodes,
+        groups: args.groups,
+    };
+    let starting = Shop::start(kept, binary, directory, &databases, &plan, &failures, &http);
     let shop = failed.unless(starting).await?;
 
     let work = async {

@@ -137,12 +137,16 @@ async fn hold(random: &mut StdRng, range: Range<u64>) -> u64 {
     time_ms
 }
 
-/// A node and what it is in some data group.
-async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'static str)> {
-    let data_group = match world.topics.groups {
+fn any_group(world: &World, random: &mut StdRng) -> u32 {
+    match world.topics.groups {
         1 => 0,
         groups => random.random_range(0..groups),
-    };
+    }
+}
+
+/// A node and what it is in some data group.
+async fn target(world: &World, random: &mut StdRng) -> anyhow::Result<(u64, &'static str)> {
+    let data_group = any_group(world, random);
     let leader = world.leader(data_group).await;
     let others: Vec<_> = world
         .nodes
@@ -293,28 +297,57 @@ async fn bitflip(world: &mut World, random: &mut StdRng) -> anyhow::Result<Strin
 
 async fn membership(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
     match random.random_range(0..3) {
-        0 => transfer(world).await,
+        0 => transfer(world, random).await,
         1 => replace(world, random).await,
         _ => add_and_remove(world).await,
     }
 }
 
-async fn transfer(world: &mut World) -> anyhow::Result<String> {
+/// Gives every node its share of the leads, as far as they can be had just now: nodes do so
+/// themselves, but only after a longer calm than there is here.
+pub async fn spread(world: &mut World) {
+    const SPREAD_MS_MAX: u64 = 1_000;
+    if world.topics.groups == 1 {
+        return;
+    }
+    let nodes: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
+    let leaders = world.leaders().await;
+    for ((data_group, leader), to) in (0..).zip(leaders).zip(nodes.into_iter().cycle()) {
+        if leader == to {
+            continue;
+        }
+        let request = TransferRequest {
+            to,
+            data_group: Some(data_group),
+        };
+        if let Ok(mut operator) = world.operator(data_group, SPREAD_MS_MAX).await
+            && let Err(status) = operator.transfer(request).await
+        {
+            tracing::debug!(%status, data_group, to, "a lead stays where it is");
+        }
+    }
+}
+
+/// A data group's lead goes to whom its leader chooses.
+async fn transfer(world: &mut World, random: &mut StdRng) -> anyhow::Result<String> {
     const TRANSFER_MS_MAX: u64 = 10_000;
-    let before = world.leader(0).await.context("there is no leader")?;
-    let mut operator = world.operator(TRANSFER_MS_MAX).await?;
-    operator
-        .transfer(TransferRequest::default())
-        .await
-        .context("transfer")?;
+    let data_group = any_group(world, random);
+    let before = world.leader(data_group).await;
+    let before = before.context("there is no leader")?;
+    let mut operator = world.operator(data_group, TRANSFER_MS_MAX).await?;
+    let request = TransferRequest {
+        to: 0,
+        data_group: Some(data_group),
+    };
+    operator.transfer(request).await.context("transfer")?;
     let mut after = None;
     let moved = eventually(TRANSFER_MS_MAX, async || {
-        after = world.leader(0).await;
+        after = world.leader(data_group).await;
         after.is_some_and(|after| after != before)
     });
     anyhow::ensure!(moved.await, "{before} was to hand over and leads still");
     Ok(format!(
-        "transferred from {before} to {}",
+        "transferred data group {data_group} from {before} to {}",
         after.unwrap_or(0)
     ))
 }
@@ -337,7 +370,7 @@ async fn replace(world: &mut World, random: &mut StdRng) -> anyhow::Result<Strin
         ..ReplaceRequest::default()
     };
     retried("replace", async || {
-        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        let mut operator = world.operator(0, MEMBERSHIP_MS_MAX).await?;
         Ok(operator.replace(request.clone()).await.map(drop)?)
     })
     .await?;
@@ -355,7 +388,7 @@ async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
         ..AddRequest::default()
     };
     retried("add", async || {
-        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        let mut operator = world.operator(0, MEMBERSHIP_MS_MAX).await?;
         Ok(operator.add(request.clone()).await.map(drop)?)
     })
     .await?;
@@ -364,7 +397,7 @@ async fn add_and_remove(world: &mut World) -> anyhow::Result<String> {
         "{new} was added and is not a voter"
     );
     retried("remove", async || {
-        let mut operator = world.operator(MEMBERSHIP_MS_MAX).await?;
+        let mut operator = world.operator(0, MEMBERSHIP_MS_MAX).await?;
         let request = RemoveRequest {
             id: new,
             ..RemoveRequest::default()

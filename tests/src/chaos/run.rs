@@ -174,6 +174,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         *self.faults.entry(kind).or_default() += 1;
+        faults::spread(&mut self.world).await;
         let led = self.world.leaders().await;
         self.journal.set_filling(kind == FaultKind::DiskFull);
         let strike = faults::strike(&mut self.world, kind, random, true).await?;

@@ -321,14 +321,19 @@ impl World {
         Ok(())
     }
 
-    /// A connection to the leader of the first data group, which passes on what only others can
-    /// do. A call may take `limit_ms`.
+    /// A connection to the leader of a data group for what only it can do, which may take
+    /// `limit_ms`. That of the first one changes members in all of them.
     ///
     /// # Errors
     ///
     /// When there is no leader.
-    pub async fn operator(&mut self, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel>> {
-        let leader = self.leader(0).await.context("there is no leader")?;
+    pub async fn operator(
+        &mut self,
+        data_group: u32,
+        limit_ms: u64,
+    ) -> anyhow::Result<ClusterClient<Channel>> {
+        let leader = self.leader(data_group).await;
+        let leader = leader.context("there is no leader")?;
         observe::connect(&self.node(leader)?.uri(), limit_ms)
     }
 }

@@ -20,11 +20,12 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts so many nodes with empty directories.
+    /// Starts so many nodes with empty directories, for so many data groups.
     pub(crate) fn start(
         binary: &Path,
         directory: &Path,
         count: usize,
+        groups: u32,
         failures: &Failures,
     ) -> anyhow::Result<Self> {
         let peers = (0..count)
@@ -45,6 +46,7 @@ impl Cluster {
                 let mut command = Command::new(&binary);
                 command
                     .args(["node", "--id", &id.to_string(), "--peers", &peers])
+                    .args(["--groups", &groups.to_string()])
                     .arg("--data")
                     .arg(&data)
                     .args(["--listen", &edge.to_string()])

@@ -31,8 +31,9 @@ struct CheckBack<'a> {
 }
 
 impl Sidecar {
-    /// One with a log of its own.
+    /// One with a log of its own, of so many data groups.
     pub(crate) fn start(
+        groups: u32,
         binary: PathBuf,
         directory: &Path,
         orders_database: &str,
@@ -42,6 +43,7 @@ impl Sidecar {
         let data = directory.join("log");
         Self::start_with("outrigger", binary, directory, failures, move |command| {
             command.arg("serve").arg("--data").arg(&data);
+            command.args(["--groups", &groups.to_string()]);
             command.arg("--config").arg(&config_file);
         })
     }

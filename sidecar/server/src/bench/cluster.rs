@@ -40,12 +40,13 @@ struct Node {
     data: PathBuf,
     edge: String,
     peers: String,
+    groups: u32,
     child: Option<Child>,
 }
 
 impl Cluster {
     /// Starts nodes with empty directories, and waits until one of them leads.
-    pub(super) async fn start(directory: &Path, count: u32) -> anyhow::Result<Self> {
+    pub(super) async fn start(directory: &Path, count: u32, groups: u32) -> anyhow::Result<Self> {
         let ids = 1..=u64::from(count);
         let free = |_| free_address();
         let addresses = ids.clone().map(free).collect::<anyhow::Result<Vec<_>>>()?;
@@ -61,6 +62,7 @@ impl Cluster {
                 data: directory.join(format!("node-{id}")),
                 edge: edge.clone(),
                 peers: peers.join(","),
+                groups,
                 child: None,
             };
             node.start()?;
@@ -181,6 +183,7 @@ impl Node {
         let child = program()?
             .args(["node", "--id", &self.id.to_string()])
             .args(["--peers", &self.peers])
+            .args(["--groups", &self.groups.to_string()])
             .arg("--data")
             .arg(&self.data)
             .args(["--listen", &self.edge, "--http", "127.0.0.1:0"])

@@ -18,6 +18,7 @@ mod usage;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use outrigger_core::limits::DATA_GROUPS_COUNT_MAX;
 
 use crate::config::Durability;
 
@@ -45,10 +46,14 @@ pub struct Arguments {
     /// A running sidecar, as in http://127.0.0.1:7070; otherwise one is started
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Start a cluster of so many nodes, all on this machine; the load goes to its leader
+    /// Start a cluster of so many nodes, all on this machine; the load goes to a leader
     #[arg(long, value_name = "NODES", conflicts_with = "server",
           value_parser = clap::value_parser!(u32).range(1..=9))]
     cluster: Option<u32>,
+    /// Data groups of what is started, each with a leader of its own
+    #[arg(long, default_value_t = 1, conflicts_with = "server",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(DATA_GROUPS_COUNT_MAX)))]
+    groups: u32,
     /// failover: how often the leader is killed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     kills: u32,
@@ -104,7 +109,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             let report = runtime.block_on(async {
                 let (directory, _temporary) = directory(&arguments)?;
                 let nodes = arguments.cluster.unwrap_or(NODES_DEFAULT);
-                let cluster = cluster::Cluster::start(&directory, nodes).await?;
+                let cluster = cluster::Cluster::start(&directory, nodes, arguments.groups).await?;
                 let senders = arguments.concurrency.min(FAILOVER_SENDERS_MAX);
                 failover::run(cluster, nodes, arguments.kills as usize, senders).await
             })?;
@@ -115,7 +120,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             let report = runtime.block_on(async {
                 let (directory, _temporary) = directory(&arguments)?;
                 let nodes = arguments.cluster.unwrap_or(NODES_DEFAULT);
-                let cluster = cluster::Cluster::start(&directory, nodes).await?;
+                let cluster = cluster::Cluster::start(&directory, nodes, arguments.groups).await?;
                 rejoin::run(cluster, nodes, arguments.bytes).await
             })?;
             report.print(arguments.json)?;
@@ -149,14 +154,15 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<report::Report>> {
             scenario::run(arguments, &served).await?
         }
         (None, Some(nodes)) => {
-            let cluster = cluster::Cluster::start(&directory, nodes).await?;
+            let cluster = cluster::Cluster::start(&directory, nodes, arguments.groups).await?;
             let served = cluster.served().await?;
             let reports = scenario::run(arguments, &served).await?;
             cluster.stop().await;
             reports
         }
         (None, None) => {
-            let sidecar = sidecar::Sidecar::start(&directory.join("data")).await?;
+            let sidecar =
+                sidecar::Sidecar::start(&directory.join("data"), arguments.groups).await?;
             let reports = scenario::run(arguments, &sidecar.served()).await?;
             sidecar.stop().await;
             reports

@@ -24,9 +24,10 @@ pub(super) struct Sidecar {
 
 impl Sidecar {
     /// Starts one with a log of its own on free ports.
-    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(data: &Path, groups: u32) -> anyhow::Result<Self> {
         let mut command = program()?;
         command.arg("serve").arg("--data").arg(data);
+        command.args(["--groups", &groups.to_string()]);
         Self::spawn(command).await
     }
 
