@@ -326,6 +326,11 @@ pub async fn spread(world: &mut World) {
             tracing::debug!(%status, data_group, to, "a lead stays where it is");
         }
     }
+    eventually(SPREAD_MS_MAX, async || {
+        let mut leaders = world.leaders().await.into_iter();
+        leaders.all(|leader| leader != 0)
+    })
+    .await;
 }
 
 /// A data group's lead goes to whom its leader chooses.

@@ -1,6 +1,7 @@
 //! A cluster under load: nodes of our own on this machine.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use outrigger_core::placement::{Placement, TopicHome};
 use outrigger_proto::cluster::{StatusRequest, StatusResponse, cluster_client::ClusterClient};
 use tokio::{
     process::Child,
@@ -31,7 +33,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Nodes that form a cluster.
 pub(super) struct Cluster {
     nodes: Vec<Node>,
-    leader: watch::Receiver<Target>,
+    /// Of every data group.
+    leaders: Vec<watch::Receiver<Target>>,
     finding: JoinHandle<()>,
 }
 
@@ -45,7 +48,8 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts nodes with empty directories, and waits until one of them leads.
+    /// Starts nodes with empty directories, and waits until they lead all data groups: each its
+    /// share.
     pub(super) async fn start(directory: &Path, count: u32, groups: u32) -> anyhow::Result<Self> {
         let ids = 1..=u64::from(count);
         let free = |_| free_address();
@@ -71,16 +75,42 @@ impl Cluster {
         let (finder, mut leaders) = Finder::new(edges, FinderOptions::default());
         let finding = tokio::spawn(finder.run(Arc::new(Notify::new())));
         let leaders = timeout(PATIENCE, leaders.known()).await;
-        let leader = leaders.context("no node says who leads")?;
-        let leader = leader.and_then(|leaders| leaders.into_iter().next());
-        let leader = leader.context("nobody looks for the leader")?;
+        let leaders = leaders.context("no node says who leads")?;
+        let leaders = leaders.context("nobody looks for the leaders")?;
         let cluster = Self {
             nodes,
-            leader,
+            leaders,
             finding,
         };
-        cluster.leader().await?;
+        let spread = timeout(PATIENCE, cluster.spread()).await;
+        spread.context("the leads are not spread")??;
         Ok(cluster)
+    }
+
+    /// Waits until as many nodes lead as can.
+    async fn spread(&self) -> anyhow::Result<()> {
+        loop {
+            let mut leading = BTreeSet::new();
+            for group in 0..self.groups() {
+                leading.insert(self.leader(group).await?);
+            }
+            if leading.len() == self.leaders.len().min(self.nodes.len()) {
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn groups(&self) -> u32 {
+        u32::try_from(self.leaders.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The data group that has a topic.
+    pub(super) fn home(&self, topic: &str) -> anyhow::Result<u32> {
+        match Placement::new(self.groups())?.topic(topic) {
+            TopicHome::One(group) => Ok(group),
+            TopicHome::Every => anyhow::bail!("{topic} lies in every data group"),
+        }
     }
 
     /// Where its nodes serve applications.
@@ -88,9 +118,10 @@ impl Cluster {
         self.nodes.iter().map(|node| node.edge.clone()).collect()
     }
 
-    /// The leader's number.
-    pub(super) async fn leader(&self) -> anyhow::Result<u64> {
-        let mut leader = self.leader.clone();
+    /// The number of a data group's leader.
+    pub(super) async fn leader(&self, group: u32) -> anyhow::Result<u64> {
+        let leader = self.leaders.get(group as usize);
+        let mut leader = leader.context("no such data group")?.clone();
         let known = leader.wait_for(|leader| *leader != Target::Nobody);
         let target = timeout(PATIENCE, known)
             .await
@@ -101,9 +132,9 @@ impl Cluster {
         Ok(node.context("a node leads that is none of ours")?.id)
     }
 
-    /// The leader as what is under load, with the processes of all nodes.
+    /// The leader of the first data group as what is under load, with the processes of all nodes.
     pub(super) async fn served(&self) -> anyhow::Result<Served> {
-        let leader = self.leader().await?;
+        let leader = self.leader(0).await?;
         let edge = self.edge(leader)?;
         let processes = self
             .nodes
@@ -127,28 +158,35 @@ impl Cluster {
         self.node(id)?.start()
     }
 
-    /// Waits until the leader knows a node to have everything but the last `lag_max` entries;
-    /// how long that took.
+    /// Waits until the leaders know a node to have everything but the last `lag_max` entries of
+    /// each data group; how long that took.
     pub(super) async fn caught_up(&self, id: u64, lag_max: u64) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            let status = self.status().await;
-            let members = status.iter().flat_map(|status| &status.members);
-            let mut members =
-                members.filter(|member| member.node.as_ref().is_some_and(|node| node.id == id));
-            if members
-                .any(|member| member.reachable && member.matched_index > 0 && member.lag <= lag_max)
-            {
-                return Ok(started.elapsed());
+        for group in 0..self.groups() {
+            while !self.has_caught_up(group, id, lag_max).await {
+                anyhow::ensure!(
+                    started.elapsed() < PATIENCE,
+                    "node {id} has not caught up within {PATIENCE:?}"
+                );
+                sleep(POLL).await;
             }
-            sleep(POLL).await;
         }
-        anyhow::bail!("node {id} has not caught up within {PATIENCE:?}")
+        Ok(started.elapsed())
     }
 
-    /// What the leader says of its cluster.
-    async fn status(&self) -> Option<StatusResponse> {
-        let leader = self.leader().await.ok()?;
+    async fn has_caught_up(&self, group: u32, id: u64, lag_max: u64) -> bool {
+        let status = self.status(group).await;
+        let groups = status.iter().flat_map(|status| &status.data_groups);
+        let replicas = groups
+            .filter(|status| status.data_group == group)
+            .flat_map(|status| &status.replicas);
+        let mut own = replicas.filter(|replica| replica.id == id);
+        own.any(|own| own.reachable && own.matched_index > 0 && own.lag <= lag_max)
+    }
+
+    /// What the leader of a data group says.
+    async fn status(&self, group: u32) -> Option<StatusResponse> {
+        let leader = self.leader(group).await.ok()?;
         let uri = format!("http://{}", self.edge(leader).ok()?);
         let asking = async {
             let mut client = ClusterClient::connect(uri).await.ok()?;

@@ -81,10 +81,11 @@ pub(super) async fn run(
         let latest = Arc::clone(&latest);
         load.spawn(send(sender, client.clone(), Arc::clone(&ledger), latest));
     }
+    let home = cluster.home(TOPIC)?;
     let mut took_ms = Vec::new();
     for _ in 0..kills {
         sleep(BETWEEN_KILLS).await;
-        let leader = cluster.leader().await?;
+        let leader = cluster.leader(home).await?;
         let killed_at = Instant::now();
         cluster.kill(leader).await?;
         let gone_at = Instant::now();

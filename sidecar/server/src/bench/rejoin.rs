@@ -24,7 +24,7 @@ pub(super) struct Report {
 }
 
 pub(super) async fn run(mut cluster: Cluster, nodes: u32, bytes: u64) -> anyhow::Result<Report> {
-    let leader = cluster.leader().await?;
+    let leader = cluster.leader(cluster.home(TOPIC)?).await?;
     let away = (1..=u64::from(nodes)).find(|id| *id != leader).unwrap_or(1);
     cluster.kill(away).await?;
     let client = Client::connect(cluster.served().await?.uri).await?;

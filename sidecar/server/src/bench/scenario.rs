@@ -4,11 +4,12 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use outrigger_core::placement::{Placement, TopicHome};
 use outrigger_sdk::{
     Client, Message, Producer, Stop,
     consumer::{Received, Retry},
@@ -23,6 +24,7 @@ use super::{
     served::Served,
 };
 
+/// And others beside it, where there are several data groups.
 const TOPIC: &str = "bench";
 
 /// Runs one scenario; `half` reports the Prepare call inside the transaction as well.
@@ -40,30 +42,55 @@ pub(super) async fn run(arguments: &Arguments, served: &Served) -> anyhow::Resul
 #[derive(Clone)]
 struct Load {
     producer: Producer,
+    /// One in each data group; messages go to them in turn.
+    topics: Arc<[String]>,
+    turn: Arc<AtomicUsize>,
     body: bytes::Bytes,
     until: Instant,
 }
 
 impl Load {
-    fn new(arguments: &Arguments, client: &Client) -> Self {
+    fn new(arguments: &Arguments, client: &Client) -> anyhow::Result<Self> {
         let producer = client.producer("bench");
-        Self {
+        Ok(Self {
+            topics: topics(Placement::new(arguments.groups)?),
+            turn: Arc::default(),
             producer: match arguments.durability {
                 Some(level) => producer.durability(level.into()),
                 None => producer,
             },
             body: vec![b'x'; arguments.size as usize].into(),
             until: Instant::now() + Duration::from_secs(arguments.seconds),
-        }
+        })
     }
 
     fn message(&self) -> Message {
-        Message::new(TOPIC, self.body.clone())
+        let topic = match &*self.topics {
+            [only] => only.as_str(),
+            several => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len().max(1);
+                several.get(turn).map_or(TOPIC, String::as_str)
+            }
+        };
+        Message::new(topic, self.body.clone())
     }
 
     fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
+}
+
+/// The first name, counted up, in each data group.
+fn topics(placement: Placement) -> Arc<[String]> {
+    let name = |number: u32| match number {
+        0 => TOPIC.to_owned(),
+        _ => format!("{TOPIC}-{number}"),
+    };
+    let first = |group| {
+        let mut names = (0..).map(name);
+        names.find(|name| placement.topic(name) == TopicHome::One(group))
+    };
+    (0..placement.groups()).filter_map(first).collect()
 }
 
 /// Every task runs one transaction after the other.
@@ -72,7 +99,7 @@ async fn half(
     served: &Served,
     client: &Client,
 ) -> anyhow::Result<Vec<Report>> {
-    let load = Load::new(arguments, client);
+    let load = Load::new(arguments, client)?;
     let meter = Meter::start(served);
     let mut tasks = JoinSet::new();
     for _ in 0..arguments.concurrency {
@@ -122,7 +149,7 @@ async fn publish(
     const TASKS_MAX: u32 = 4;
     let tasks_count = arguments.concurrency.min(TASKS_MAX);
     let in_flight_max = (arguments.concurrency / tasks_count) as usize;
-    let load = Load::new(arguments, client);
+    let load = Load::new(arguments, client)?;
     let meter = Meter::start(served);
     let mut tasks = JoinSet::new();
     for _ in 0..tasks_count {
@@ -174,16 +201,20 @@ async fn consume(
     const BACKLOG_PER_SECOND: u64 = 300_000;
     const BACKLOG_MAX: u64 = 3_000_000;
     let backlog = (arguments.seconds * BACKLOG_PER_SECOND).min(BACKLOG_MAX);
-    let load = Load::new(arguments, client);
+    let load = Load::new(arguments, client)?;
     fill(&load, backlog).await?;
 
     let handled = Arc::new(AtomicU64::new(0));
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let stop = Stop::new();
     let meter = Meter::start(served);
-    let consumer = client
-        .consumer("bench")
-        .subscribe(TOPIC, "*")
+    let consumer = load
+        .topics
+        .iter()
+        .fold(client.consumer("bench"), |consumer, topic| {
+            consumer.subscribe(topic, "*")
+        });
+    let consumer = consumer
         .concurrency(arguments.concurrency as usize)
         .stop(stop.clone())
         .run({
