@@ -1,7 +1,5 @@
 //! The log store as check-back's [`TransactionLog`].
 
-use std::{collections::BTreeSet, sync::Arc};
-
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use outrigger_core::half_message::{State, Verdict};
@@ -12,7 +10,7 @@ use outrigger_proto::stored;
 use prost::Message as _;
 use tokio::task::spawn_blocking;
 
-use super::{NotRecorded, TransactionLog, WaitingTransaction, transaction_log::done};
+use super::{NotRecorded, TransactionLog, WaitingTransaction};
 use crate::edge::with_body;
 
 impl TransactionLog for Log {
@@ -81,20 +79,8 @@ impl TransactionLog for Log {
 
     /// A transaction that is decided in another data group may wait there: only its leader can
     /// tell, and forget its fence row.
-    fn waiting_among(
-        self: Arc<Self>,
-        ids: Vec<TransactionId>,
-    ) -> BoxFuture<'static, Option<BTreeSet<TransactionId>>> {
-        let is_here = {
-            let (placement, here) = (self.placement(), self.data_group());
-            move |id: &TransactionId| placement.transaction(id.0) == here
-        };
-        let looking = move || {
-            ids.into_iter()
-                .filter(|id| !is_here(id) || self.find(*id).is_some())
-                .collect()
-        };
-        async { done(spawn_blocking(looking).await) }.boxed()
+    fn decides(&self, id: TransactionId) -> bool {
+        self.placement().transaction(id.0) == self.data_group()
     }
 
     fn park(&self, id: TransactionId) -> BoxFuture<'_, Result<(), NotRecorded>> {

@@ -24,6 +24,12 @@ pub trait TransactionLog: Send + Sync + 'static {
     /// One of them; `None` when it has its verdict or does not exist.
     fn find(&self, id: TransactionId) -> Option<WaitingTransaction>;
 
+    /// Whether this log can tell about a transaction at all. Of one that another log decides,
+    /// nothing is known here.
+    fn decides(&self, _id: TransactionId) -> bool {
+        true
+    }
+
     /// Its messages without their bodies.
     fn messages(&self, id: TransactionId) -> BoxFuture<'_, Vec<stored::Message>>;
 
@@ -64,8 +70,8 @@ pub trait TransactionLog: Send + Sync + 'static {
         async { done(spawn_blocking(looking).await) }.boxed()
     }
 
-    /// Those that wait for their verdict; `None` when the log cannot tell now. May read from
-    /// the disk.
+    /// Those that wait for their verdict, of transactions that this log decides; `None` when
+    /// it cannot tell now. May read from the disk.
     fn waiting_among(
         self: Arc<Self>,
         ids: Vec<TransactionId>,
@@ -85,7 +91,7 @@ pub trait TransactionLog: Send + Sync + 'static {
 /// When the oldest waiting transaction of each producer group was prepared.
 pub type Oldest = BTreeMap<Arc<str>, u64>;
 
-pub(super) fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
+fn done<T>(looked: Result<T, tokio::task::JoinError>) -> Option<T> {
     looked
         .inspect_err(|error| tracing::error!(%error, "the log could not be looked through"))
         .ok()

@@ -1,6 +1,10 @@
 //! Old fence rows go, and none that can still be asked about.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -23,7 +27,11 @@ const BATCH_ROWS_MAX: usize = 7;
 
 /// A log with nothing but transactions that wait for their verdict.
 #[derive(Default)]
-struct WaitingLog(BTreeMap<u64, WaitingTransaction>);
+struct WaitingLog {
+    in_order: BTreeMap<u64, WaitingTransaction>,
+    /// Decided in other data groups.
+    elsewhere: BTreeSet<TransactionId>,
+}
 
 impl WaitingLog {
     /// Must be told the oldest first, as a log is.
@@ -31,7 +39,7 @@ impl WaitingLog {
         let now_ms = SystemTime::UNIX_EPOCH.elapsed();
         let now_ms = now_ms.map_or(0, |now| now.as_millis() as u64);
         let at_ms = now_ms.saturating_sub(age_ms);
-        let sequence = self.0.len() as u64 + 1;
+        let sequence = self.in_order.len() as u64 + 1;
         let transaction = WaitingTransaction {
             sequence,
             id: TransactionId(id.as_u128()),
@@ -40,13 +48,13 @@ impl WaitingLog {
             waiting_since_ms: at_ms,
             parked,
         };
-        self.0.insert(sequence, transaction);
+        self.in_order.insert(sequence, transaction);
     }
 }
 
 impl TransactionLog for WaitingLog {
     fn waiting(&self, after: u64, before_ms: u64, limit: usize) -> Vec<WaitingTransaction> {
-        let waiting = self.0.range(after + 1..).map(|(_, one)| one.clone());
+        let waiting = self.in_order.range(after + 1..).map(|(_, one)| one.clone());
         waiting
             .take_while(|one| one.prepared_at_ms < before_ms)
             .take(limit)
@@ -54,7 +62,11 @@ impl TransactionLog for WaitingLog {
     }
 
     fn find(&self, id: TransactionId) -> Option<WaitingTransaction> {
-        self.0.values().find(|one| one.id == id).cloned()
+        self.in_order.values().find(|one| one.id == id).cloned()
+    }
+
+    fn decides(&self, id: TransactionId) -> bool {
+        !self.elsewhere.contains(&id)
     }
 
     fn messages(&self, _: TransactionId) -> BoxFuture<'_, Vec<stored::Message>> {
@@ -210,4 +222,25 @@ pub(super) async fn rows_of_waiting_transactions_stay_whatever_the_clocks_say<A:
         expect(&application, &[], &stays).await?;
     }
     Ok(())
+}
+
+/// However many there are of these, and wherever they lie between the others.
+pub(super) async fn rows_of_other_data_groups_are_stepped_over<A: Application>(
+    application: A,
+) -> anyhow::Result<()> {
+    const DATA_GROUPS: usize = 3;
+    const ROWS: usize = 10 * DATA_GROUPS * BATCH_ROWS_MAX;
+    let (mut log, mut stays, mut goes) = (WaitingLog::default(), Vec::new(), Vec::new());
+    for number in 0..ROWS {
+        let id = rolled_back(&application, PRODUCER_GROUP, 8 * DAY_MS).await?;
+        // The oldest batches hold nothing that is decided here.
+        if number > 3 * BATCH_ROWS_MAX && number % DATA_GROUPS == 0 {
+            goes.push(id);
+        } else {
+            log.elsewhere.insert(TransactionId(id.as_u128()));
+            stays.push(id);
+        }
+    }
+    assert_eq!(round(&application, log).await?, goes.len() as u64);
+    expect(&application, &stays, &goes).await
 }

@@ -72,6 +72,7 @@ macro_rules! conformance {
             old_rows_go_and_all_others_stay
             rows_of_waiting_transactions_stay_however_old
             rows_of_waiting_transactions_stay_whatever_the_clocks_say
+            rows_of_other_data_groups_are_stepped_over
         }
     };
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Application, PRODUCER_GROUP, Taken};
 
 pub(super) use super::collect::{
-    old_rows_go_and_all_others_stay, rows_of_waiting_transactions_stay_however_old,
+    old_rows_go_and_all_others_stay, rows_of_other_data_groups_are_stepped_over,
+    rows_of_waiting_transactions_stay_however_old,
     rows_of_waiting_transactions_stay_whatever_the_clocks_say,
 };
 

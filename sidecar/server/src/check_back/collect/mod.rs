@@ -14,7 +14,8 @@
 //! - It is older, by a margin, than the oldest transaction of its group that waits for its
 //!   verdict, parked ones included. This keeps whole stretches of rows out of the search.
 //! - The log does not wait for a verdict of this very transaction. This holds whatever any
-//!   clock has done since the row was made.
+//!   clock has done since the row was made. Rows of transactions that another data group
+//!   decides are left to the collector there.
 //!
 //! The log in question is this sidecar's. Where several sidecars with logs of their own
 //! check the same producer group against the same database, none of them knows what the
@@ -135,23 +136,20 @@ impl<L: TransactionLog> Collector<L> {
     ) -> Result<(), Undecided> {
         let batch_max = self.options.batch_rows_max.max(1);
         let mut connection = self.limited(rows, store.open()).await?;
-        let mut kept: Vec<Uuid> = Vec::new();
-        // More rows that look too old than this are a matter of a wrong clock.
-        while kept.len() < batch_max {
-            let oldest = connection.oldest(rows, &kept, batch_max);
-            let found = self.limited(rows, oldest).await?;
-            let found_all = found.len() < batch_max;
+        let mut kept = 0;
+        while let Some(mut found) = self.limited(rows, connection.next(rows, batch_max)).await? {
+            // Those of other data groups are stepped over, however many there are.
+            found.retain(|id| self.log.decides(TransactionId(id.as_u128())));
             let Some(waiting) = self.waiting_among(&found).await else {
                 break;
             };
-            let free: Vec<Uuid> = found
-                .into_iter()
-                .filter(|id| !waiting.contains(id))
-                .collect();
-            kept.extend(waiting);
-            let gone = self.delete(&mut *connection, rows, &free).await?;
+            kept += waiting.len();
+            found.retain(|id| !waiting.contains(id));
+            let gone = self.delete(&mut *connection, rows, &found).await?;
             *deleted += gone;
-            if found_all || (gone == 0 && !free.is_empty()) {
+            let others_delete_them = gone == 0 && !found.is_empty();
+            // More rows that look too old than this are a matter of a wrong clock.
+            if kept >= batch_max || others_delete_them {
                 break;
             }
             sleep(Duration::from_millis(self.options.batch_pause_ms)).await;

@@ -96,25 +96,40 @@ impl FenceChecker for FakeFence {
 
 impl FenceStore for FakeFence {
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn FenceRows>, Undecided>> {
-        ready(Ok(Box::new(self.clone()) as Box<dyn FenceRows>)).boxed()
+        let rows = FakeRows {
+            fence: self.clone(),
+            told: None,
+        };
+        ready(Ok(Box::new(rows) as Box<dyn FenceRows>)).boxed()
     }
 }
 
-impl FenceRows for FakeFence {
-    fn oldest<'a>(
+/// A connection to the fake.
+struct FakeRows {
+    fence: FakeFence,
+    /// The last row that was told: when it was made, and its id.
+    told: Option<(u64, Uuid)>,
+}
+
+impl FenceRows for FakeRows {
+    fn next<'a>(
         &'a mut self,
         wanted: OldRows<'a>,
-        except: &'a [Uuid],
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Uuid>, Undecided>> {
-        let rows = lock(&self.rows);
-        let mut old: Vec<(u64, Uuid)> = rows
+    ) -> BoxFuture<'a, Result<Option<Vec<Uuid>>, Undecided>> {
+        let mut old: Vec<(u64, Uuid)> = lock(&self.fence.rows)
             .iter()
-            .filter(|(id, row)| row.is_among(wanted) && !except.contains(id))
+            .filter(|(_, row)| row.is_among(wanted))
             .map(|(id, row)| (row.created_at_ms, *id))
+            .filter(|place| Some(*place) > self.told)
             .collect();
         old.sort_unstable();
-        ready(Ok(old.into_iter().take(limit).map(|(_, id)| id).collect())).boxed()
+        old.truncate(limit);
+        let next = old.last().copied().map(|last| {
+            self.told = Some(last);
+            old.into_iter().map(|(_, id)| id).collect()
+        });
+        ready(Ok(next)).boxed()
     }
 
     fn delete<'a>(
@@ -122,7 +137,7 @@ impl FenceRows for FakeFence {
         wanted: OldRows<'a>,
         ids: &'a [Uuid],
     ) -> BoxFuture<'a, Result<u64, Undecided>> {
-        let mut rows = lock(&self.rows);
+        let mut rows = lock(&self.fence.rows);
         let before = rows.len();
         rows.retain(|id, row| !(ids.contains(id) && row.is_among(wanted)));
         ready(Ok((before - rows.len()) as u64)).boxed()

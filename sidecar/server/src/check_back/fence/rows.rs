@@ -24,13 +24,13 @@ pub trait FenceStore: Send + Sync + 'static {
 
 /// The fence rows of one database, over one connection.
 pub trait FenceRows: Send {
-    /// The ids of the oldest ones, at most `limit`, without those in `except`.
-    fn oldest<'a>(
+    /// The ids of the oldest ones that this connection has not told yet, at most `limit`;
+    /// `None` when there are no more.
+    fn next<'a>(
         &'a mut self,
         rows: OldRows<'a>,
-        except: &'a [Uuid],
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Uuid>, Undecided>>;
+    ) -> BoxFuture<'a, Result<Option<Vec<Uuid>>, Undecided>>;
 
     /// Deletes those with these ids that are still old; tells how many were.
     fn delete<'a>(

@@ -13,9 +13,9 @@ use super::{
 
 // The same expression as the column's default. The plus signs keep the deletion on the primary
 // key: the index on ages would lead it through every old row, with the database locked.
-const OLDEST: &str = "SELECT id FROM outrigger_transaction WHERE producer_group = ?1 \
+const NEXT: &str = "SELECT created_at, id FROM outrigger_transaction WHERE producer_group = ?1 \
      AND created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?2 \
-     AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY created_at LIMIT ?4";
+     AND (created_at, id) > (?3, ?4) ORDER BY created_at, id LIMIT ?5";
 const DELETE: &str = "DELETE FROM outrigger_transaction WHERE +producer_group = ?1 \
      AND +created_at < CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) - ?2 \
      AND id IN (SELECT value FROM json_each(?3))";
@@ -24,6 +24,8 @@ const DELETE: &str = "DELETE FROM outrigger_transaction WHERE +producer_group = 
 struct Rows {
     connection: SqliteConnection,
     options: SqliteOptions,
+    /// The last row that was told: when it was made, and its id.
+    told: (i64, String),
 }
 
 impl FenceStore for SqliteOptions {
@@ -35,6 +37,7 @@ impl FenceStore for SqliteOptions {
             let rows = Rows {
                 connection,
                 options: self.clone(),
+                told: (i64::MIN, String::new()),
             };
             Ok(Box::new(rows) as Box<dyn FenceRows>)
         }
@@ -43,23 +46,28 @@ impl FenceStore for SqliteOptions {
 }
 
 impl FenceRows for Rows {
-    fn oldest<'a>(
+    fn next<'a>(
         &'a mut self,
         rows: OldRows<'a>,
-        except: &'a [Uuid],
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Uuid>, Undecided>> {
+    ) -> BoxFuture<'a, Result<Option<Vec<Uuid>>, Undecided>> {
         async move {
-            let found: Vec<String> = sqlx::query_scalar(OLDEST)
+            let found: Vec<(i64, String)> = sqlx::query_as(NEXT)
                 .bind(rows.producer_group)
                 .bind(age_ms(rows))
-                .bind(json(&texts(except)))
+                .bind(self.told.0)
+                .bind(&self.told.1)
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))
                 .fetch_all(&mut self.connection)
                 .await
                 .map_err(|error| failure::on_statement(&self.options, &error))?;
+            let Some(last) = found.last() else {
+                return Ok(None);
+            };
+            self.told = last.clone();
             // Whatever is not a transaction's id is not a row of the fence.
-            Ok(found.iter().filter_map(|id| id.parse().ok()).collect())
+            let ids = found.iter().filter_map(|(_, id)| id.parse().ok());
+            Ok(Some(ids.collect()))
         }
         .boxed()
     }
