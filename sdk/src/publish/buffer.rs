@@ -33,8 +33,9 @@ pub(super) struct Buffer {
     /// Sent on the current stream.
     unanswered: VecDeque<Frame>,
     /// Answered, but without storing their sends, because the sidecar no longer knows our
-    /// numbers (it forgets producers that were silent for long). They go out again under
-    /// new numbers.
+    /// numbers (it forgets producers that were silent for long). They go out again: under new
+    /// numbers when nothing else is without an answer, otherwise under their own, in front of
+    /// what is.
     refused: VecDeque<Frame>,
     /// The stream that may take frames; older ones get nothing more.
     stream: u64,
@@ -42,6 +43,8 @@ pub(super) struct Buffer {
     streaming: bool,
     /// The current stream has had its first frame.
     introduced: bool,
+    /// The number that has to come next on the current stream, once it has had a send.
+    follows: Option<u64>,
     /// The numbering of sends has to start again, on a new stream.
     renumber: bool,
     closed: bool,
@@ -77,6 +80,7 @@ impl Buffer {
             stream: 0,
             streaming: false,
             introduced: false,
+            follows: None,
             renumber: false,
             closed: false,
             waker: None,
@@ -124,9 +128,23 @@ impl Buffer {
             self.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
+        let first = frame.first_sequence.unwrap_or(self.next_sequence);
+        if frame.sends > 0 && self.follows.is_some_and(|next| next != first) {
+            // What lies between was answered on an earlier stream, but this one knows nothing
+            // of it, so it cannot say what follows what. A stream of its own can, as soon as
+            // this one is answered.
+            match frame.first_sequence {
+                Some(_) => self.again.push_front(frame),
+                None => self.ready.push_front(frame),
+            }
+            return Poll::Ready(None);
+        }
         if frame.first_sequence.is_none() {
-            frame.first_sequence = Some(self.next_sequence);
+            frame.first_sequence = Some(first);
             self.next_sequence += frame.sends;
+        }
+        if frame.sends > 0 {
+            self.follows = Some(first + frame.sends);
         }
         let producer = (!mem::replace(&mut self.introduced, true)).then(|| v1::ProducerIdentity {
             producer_id: self.producer_id.to_string(),
@@ -150,7 +168,7 @@ impl Buffer {
 
     /// Takes the answer to the oldest frame.
     pub(super) fn answered(&mut self, outcomes: Vec<v1::Outcome>) -> (Finished, Option<Waker>) {
-        let Some(mut frame) = self.unanswered.pop_front() else {
+        let Some(frame) = self.unanswered.pop_front() else {
             return (Vec::new(), None);
         };
         let misnumbered = outcomes.iter().filter(|outcome| is_misnumbered(outcome));
@@ -159,7 +177,6 @@ impl Buffer {
             self.renumber = true;
         }
         if misnumbered > 0 && misnumbered == frame.sends {
-            frame.first_sequence = None;
             self.refused.push_back(frame);
             return (Vec::new(), self.waker.take());
         }
@@ -180,15 +197,21 @@ impl Buffer {
     /// Ends the current stream and begins the next one: whatever was not answered goes out
     /// again, in order.
     pub(super) fn begin_stream(&mut self) -> u64 {
-        let mut again = mem::take(&mut self.unanswered);
-        again.append(&mut self.again);
-        self.again = again;
-        if self.renumber && self.again.is_empty() {
+        if self.renumber && self.unanswered.is_empty() && self.again.is_empty() {
             self.begin_epoch();
         }
+        // A stream begins with the first send that was not consumed: nobody could tell from
+        // what comes later that it is missing. What has no answer may have been stored under
+        // its number and must keep it, so what was refused before it keeps its number too.
+        self.renumber = false;
+        let mut again = mem::take(&mut self.refused);
+        again.append(&mut self.unanswered);
+        again.append(&mut self.again);
+        self.again = again;
         self.stream += 1;
         self.streaming = true;
         self.introduced = false;
+        self.follows = None;
         self.waker = None;
         self.stream
     }
@@ -203,6 +226,9 @@ impl Buffer {
         self.renumber = false;
         self.epoch += 1;
         self.next_sequence = 1;
+        for frame in &mut self.refused {
+            frame.first_sequence = None;
+        }
         self.refused.append(&mut self.ready);
         self.ready = mem::take(&mut self.refused);
     }

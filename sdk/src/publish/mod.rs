@@ -24,6 +24,8 @@ mod options;
 mod outbound;
 mod pending;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -8,9 +8,10 @@
 //! A producer counts all that it sends, to whichever data group, so the next number here is not
 //! always one more. Each operation says which one its stream has sent here before it, and is
 //! new only when that one was consumed. The first one that a stream sends here comes after
-//! nothing: a producer begins a stream with its first operation without an answer and sends
-//! everything from there on in order, so all that it had for this data group before has been
-//! answered, hence consumed.
+//! nothing: a producer begins a stream with its first operation that has no answer, or that was
+//! answered with a gap, and sends everything from there on in order. So all that it had for
+//! this data group before has been consumed. A gap consumes nothing: who goes on after one
+//! without the operation that it was answered to gives that one up.
 
 use std::collections::{BTreeSet, HashMap};
 

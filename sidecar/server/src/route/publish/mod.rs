@@ -18,9 +18,10 @@
 //! Numbers of sends. A producer counts its sends over all topics, so a data group sees numbers
 //! with holes. Each part says which number this stream has sent to the same data group before
 //! it, 0 when there is none, and the data group takes a new number only when that one was
-//! consumed. A stream begins with the first operation without an answer, and everything before
-//! it was consumed wherever it belonged: so nothing is lost by beginning from 0 with a new
-//! stream or a new epoch. An operation that will be refused, for its topic's name or its
+//! consumed. A stream begins with the first operation without an answer, or answered with a gap,
+//! and everything before it was consumed wherever it belonged: so nothing is lost by beginning
+//! from 0 with a new stream or a new epoch. A client that goes on after a hole, because what
+//! lies in it was answered, does so on a new stream when everything before is answered. An operation that will be refused, for its topic's name or its
 //! content, goes where it would go otherwise, and its number is consumed there.
 
 mod answers;
