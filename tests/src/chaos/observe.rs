@@ -40,18 +40,20 @@ pub fn connect(uri: &str, limit_ms: u64) -> anyhow::Result<ClusterClient<Channel
 /// Waits until a message is stored through this edge in every data group; false when none is
 /// in time.
 pub async fn probe(uri: &str, topics: &Topics, limit_ms: u64) -> bool {
+    const NEXT_MS: u64 = 20;
     let probes = topics.probes.iter();
-    let probing = probes.map(|topic| probe_topic(uri, &topic.name, limit_ms));
+    // All of them together ask as often as one alone, or they would be the load.
+    let next_ms = NEXT_MS * u64::from(topics.groups);
+    let probing = probes.map(|topic| probe_topic(uri, &topic.name, next_ms, limit_ms));
     let stored = futures::future::join_all(probing).await;
     stored.into_iter().all(|is_stored| is_stored)
 }
 
 /// Every message is a call of its own, because one may be caught in what is broken.
-async fn probe_topic(uri: &str, topic: &str, limit_ms: u64) -> bool {
-    const NEXT_MS: u64 = 20;
+async fn probe_topic(uri: &str, topic: &str, next_ms: u64, limit_ms: u64) -> bool {
     let limit = Duration::from_millis(limit_ms);
     let mut calls = FuturesUnordered::new();
-    let mut next = tokio::time::interval(Duration::from_millis(NEXT_MS));
+    let mut next = tokio::time::interval(Duration::from_millis(next_ms));
     let probing = async {
         loop {
             tokio::select! {

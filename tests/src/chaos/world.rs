@@ -29,8 +29,9 @@ use super::{
 const FORMATION_MS_MAX: u64 = 20_000;
 /// From healing to all members being up to date.
 pub const RECOVERY_MS_MAX: u64 = 20_000;
-/// From a fault of one node to service at the others.
-const SERVED_MS_MAX: u64 = 10_000;
+/// From a fault of one node to service at the others, on a machine that may have much else to
+/// do; how long it really took is reported.
+const SERVED_MS_MAX: u64 = 30_000;
 /// Entries that a member may be behind under load.
 const LAG_MAX: u64 = 2_000;
 /// Settings of all nodes: small and quick, so that a round sees much.

@@ -17,6 +17,7 @@ use outrigger_tests::{
     },
     checker::Violation,
 };
+use tokio::sync::Mutex;
 
 fn options(directory: PathBuf, faults: &[FaultKind]) -> Options {
     Options {
@@ -32,7 +33,11 @@ fn options(directory: PathBuf, faults: &[FaultKind]) -> Options {
     }
 }
 
+/// One cluster at a time: several would take each other the time in which to be elected.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 async fn run_with(change: impl FnOnce(&mut Options), faults: &[FaultKind]) -> Summary {
+    let _turn = TURN.lock().await;
     let parent = tempfile::tempdir().expect("a directory");
     let mut options = options(parent.path().join("chaos"), faults);
     change(&mut options);
