@@ -15,7 +15,7 @@ use super::{
     frames::next_frame,
     member::{Batch, Credits, Member},
     service::{Wanted, conflict, shutting_down},
-    ticket::{Asker, Settled},
+    ticket::{Answered, Asker},
     worker::{Call, Conflict, Worker},
 };
 use crate::edge::status::Failure;
@@ -188,7 +188,7 @@ struct Inbound {
     group: GroupInfo,
     credits: Arc<Credits>,
     workers: Vec<Arc<Worker>>,
-    results: mpsc::UnboundedSender<(u64, Settled)>,
+    results: mpsc::UnboundedSender<Answered>,
 }
 
 impl Inbound {
@@ -218,7 +218,7 @@ impl Inbound {
                 let asker = Asker::Stream {
                     request_id,
                     results: self.results.clone(),
-                    _permit: permit,
+                    permit,
                 };
                 self.service
                     .route(&self.group, &self.workers, settle, asker)
@@ -238,7 +238,7 @@ pub(crate) fn too_many_credits(credits: u32) -> Failure {
 struct Outbound {
     service: Service,
     membership: Membership,
-    settled: mpsc::UnboundedReceiver<(u64, Settled)>,
+    settled: mpsc::UnboundedReceiver<Answered>,
     frames: mpsc::Sender<Result<ConsumeResponse, Status>>,
 }
 
@@ -292,19 +292,25 @@ impl Outbound {
     }
 
     /// Sends what is settled, in one response; false when the consumer went away.
-    async fn send_results(&mut self, first: (u64, Settled)) -> Result<bool, Failure> {
+    async fn send_results(&mut self, first: Answered) -> Result<bool, Failure> {
         let mut results = Vec::new();
+        let mut permits = Vec::new();
         let mut next = Some(first);
-        while let Some((request_id, settled)) = next {
-            let errors = settled?;
+        while let Some(answered) = next {
+            let request_id = answered.request_id;
+            let errors = answered.settled?;
             results.push(ConsumeResult { request_id, errors });
+            permits.push(answered.permit);
             next = self.settled.try_recv().ok();
         }
         let response = ConsumeResponse {
             deliveries: Vec::new(),
             results,
         };
-        Ok(self.frames.send(Ok(response)).await.is_ok())
+        let connected = self.frames.send(Ok(response)).await.is_ok();
+        // Only then the consumer may ask for more: so nothing piles up when it does not listen.
+        drop(permits);
+        Ok(connected)
     }
 
     async fn send_batch(&mut self, mut batch: Batch) -> Result<bool, Failure> {

@@ -20,10 +20,19 @@ pub(super) enum Asker {
     /// A request of a stream.
     Stream {
         request_id: u64,
-        results: mpsc::UnboundedSender<(u64, Settled)>,
-        /// Bounds the requests of a stream that are not answered.
-        _permit: OwnedSemaphorePermit,
+        results: mpsc::UnboundedSender<Answered>,
+        /// Bounds the requests of a stream whose answers are not sent.
+        permit: OwnedSemaphorePermit,
     },
+}
+
+/// The answer to one request of a stream.
+pub(super) struct Answered {
+    pub(super) request_id: u64,
+    pub(super) settled: Settled,
+    /// To be kept until it is sent: it bounds the answers that wait for a consumer that does
+    /// not listen.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// The answer comes when the last [`Part`] is done.
@@ -115,8 +124,14 @@ impl Drop for Inner {
             Some(Asker::Stream {
                 request_id,
                 results,
-                ..
-            }) => _ = results.send((request_id, settled)),
+                permit,
+            }) => {
+                _ = results.send(Answered {
+                    request_id,
+                    settled,
+                    permit,
+                });
+            }
             None => {}
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use outrigger_proto::stored::{
-    AckRequest, ConsumeRequest, ConsumeResult, ExtendRequest, NackRequest, ReceiptError,
+    AckRequest, ConsumeRequest, ExtendRequest, NackRequest, ReceiptError,
     consumer_client::ConsumerClient,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -9,7 +9,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     desk::Desk,
-    part::{self, Part},
+    part::{self, Part, Settled},
 };
 use crate::{
     delivery::too_many_credits,
@@ -25,8 +25,8 @@ pub(super) struct Inbound {
     pub(super) desk: Arc<Desk>,
     /// To the links, by data group.
     pub(super) parts: Vec<(u32, mpsc::UnboundedSender<Part>)>,
-    pub(super) results: mpsc::UnboundedSender<ConsumeResult>,
-    /// Bounds the requests that are without a result.
+    pub(super) results: mpsc::UnboundedSender<Settled>,
+    /// Bounds the requests whose results are not told.
     pub(super) room: Arc<Semaphore>,
 }
 

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use outrigger_proto::stored::{ConsumeResponse, ConsumeResult, Delivery};
+use outrigger_proto::stored::{ConsumeResponse, Delivery};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -9,12 +9,15 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::{desk::Desk, part::Part};
+use super::{
+    desk::Desk,
+    part::{Part, Settled},
+};
 use crate::{clock, delivery::shutting_down, route::router::Groups};
 
 type Told = Result<ConsumeResponse, Status>;
 type Links = JoinSet<Result<(), Status>>;
-type Settled = mpsc::UnboundedReceiver<ConsumeResult>;
+type Results = mpsc::UnboundedReceiver<Settled>;
 type Deliveries = mpsc::Receiver<(usize, Vec<Delivery>)>;
 
 /// What the client is told.
@@ -37,7 +40,7 @@ impl Outbound {
     pub(super) async fn run(
         mut self,
         mut deliveries: Deliveries,
-        mut settled: Settled,
+        mut settled: Results,
         mut end: oneshot::Receiver<Result<(), Status>>,
         reading: AbortOnDropHandle<()>,
     ) {
@@ -79,7 +82,7 @@ impl Outbound {
     }
 
     /// Gives back what is held, and tells what the data groups still answer.
-    async fn finish(&mut self, deliveries: &mut Deliveries, settled: &mut Settled) {
+    async fn finish(&mut self, deliveries: &mut Deliveries, settled: &mut Results) {
         let groups = self.groups.placement.groups();
         let parts = std::mem::take(&mut self.parts);
         for (_, delivery) in self.held.drain(..) {
@@ -121,20 +124,24 @@ impl Outbound {
     }
 
     /// Tells what is settled, in one response.
-    async fn tell_results(
-        &mut self,
-        first: ConsumeResult,
-        settled: &mut Settled,
-    ) -> Result<(), Gone> {
-        let mut results = vec![first];
-        while let Ok(result) = settled.try_recv() {
+    async fn tell_results(&mut self, first: Settled, settled: &mut Results) -> Result<(), Gone> {
+        let mut results = Vec::new();
+        let mut rooms = Vec::new();
+        let mut next = Some(first);
+        while let Some(Settled { result, room }) = next {
             results.push(result);
+            rooms.push(room);
+            next = settled.try_recv().ok();
         }
-        self.tell(ConsumeResponse {
-            results,
-            ..ConsumeResponse::default()
-        })
-        .await
+        // Only then the client may ask for more: so nothing piles up when it does not listen.
+        let told = self
+            .tell(ConsumeResponse {
+                results,
+                ..ConsumeResponse::default()
+            })
+            .await;
+        drop(rooms);
+        told
     }
 
     /// Gives the client what it wants of what a link has brought, and keeps the rest.

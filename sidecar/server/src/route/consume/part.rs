@@ -37,24 +37,37 @@ struct Ticket {
     errors: Mutex<Vec<ReceiptError>>,
     is_broken: AtomicBool,
     /// Nobody waits for the result of what the router itself gives back.
-    results: Option<mpsc::UnboundedSender<ConsumeResult>>,
-    /// Its share of the requests that may be without a result.
-    _room: Option<OwnedSemaphorePermit>,
+    asker: Option<Asker>,
+}
+
+#[derive(Debug)]
+struct Asker {
+    results: mpsc::UnboundedSender<Settled>,
+    /// Its share of the requests whose results are not told.
+    room: OwnedSemaphorePermit,
+}
+
+/// What is to be told of one request.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) result: ConsumeResult,
+    /// To be kept until it is told: it bounds the results that wait for a client that does
+    /// not listen.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// The parts of a request that has any receipts.
 pub(super) fn split(
     request: ConsumeRequest,
     groups: u32,
-    results: mpsc::UnboundedSender<ConsumeResult>,
+    results: mpsc::UnboundedSender<Settled>,
     room: OwnedSemaphorePermit,
 ) -> Vec<Part> {
     let ticket = Arc::new(Ticket {
         request_id: request.request_id,
         errors: Mutex::default(),
         is_broken: AtomicBool::new(false),
-        results: Some(results),
-        _room: Some(room),
+        asker: Some(Asker { results, room }),
     });
     let mut parts = BTreeMap::<u32, Part>::new();
     let find = |wrapped: &Bytes| -> Option<(u32, Bytes)> {
@@ -113,8 +126,7 @@ impl Part {
             request_id: 0,
             errors: Mutex::default(),
             is_broken: AtomicBool::new(false),
-            results: None,
-            _room: None,
+            asker: None,
         });
         let mut part = Self::new(group, &ticket);
         part.nacks.push(Nack {
@@ -190,10 +202,11 @@ impl Drop for Ticket {
             return;
         }
         let errors = std::mem::take(&mut *self.lock());
-        if let Some(results) = &self.results {
+        if let Some(Asker { results, room }) = self.asker.take() {
             let request_id = self.request_id;
+            let result = ConsumeResult { request_id, errors };
             // The client may be gone.
-            let _ = results.send(ConsumeResult { request_id, errors });
+            let _ = results.send(Settled { result, room });
         }
     }
 }
