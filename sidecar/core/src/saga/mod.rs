@@ -2,7 +2,7 @@
 //!
 //! A [`Definition`] says what the steps are. What is durably known about one saga is its
 //! [`Start`](event::Start) and its [`Event`](event::Event)s, folded into a
-//! [`Record`](record::Record), whose one function says which event may follow which. The
+//! [`Record`], whose one function says which event may follow which. The
 //! owner runs a [`Saga`]: a record, and the calls that are under way. Any process can take a
 //! saga over from its record ([`recovery`]), and the epoch of the [`Lease`](owner::Lease)
 //! keeps the former owner from recording anything.
