@@ -183,7 +183,7 @@ impl<A: Apply> Node<A> {
                 return Ok(id);
             }
             if tokio::time::Instant::now() >= until {
-                if !heard {
+                if !heard && matched_index >= last_index {
                     return Err(MembershipError::NoSuccessor);
                 }
                 return Err(MembershipError::Behind {
