@@ -150,6 +150,8 @@ pub const SAGA_MESSAGE_CHARACTERS_MAX: usize = 1_024;
 pub const SAGA_MAPPING_DEPTH_MAX: usize = 16;
 /// Deepest nesting of sagas in sagas.
 pub const SAGA_DEPTH_MAX: usize = 4;
+/// Most sagas that an owner is told about at once because others did something to them.
+pub const SAGA_ACTED_ON_COUNT_MAX: usize = 256;
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;

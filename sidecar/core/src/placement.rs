@@ -85,6 +85,14 @@ impl Placement {
         self.of_hash(hash.digest())
     }
 
+    /// Where a saga is kept. A saga that is a step of another one is kept where that is: its id
+    /// begins with the other's id and a `/`.
+    #[must_use]
+    pub fn saga(&self, id: &str) -> u32 {
+        let root = id.split('/').next().unwrap_or_default();
+        self.of_hash(xxh3_64(root.as_bytes()))
+    }
+
     fn of_hash(&self, hash: u64) -> u32 {
         (hash % u64::from(self.groups)) as u32
     }

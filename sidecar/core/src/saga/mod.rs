@@ -49,6 +49,7 @@ pub mod codec;
 pub mod definition;
 pub mod event;
 mod id;
+pub mod ledger;
 mod machine;
 pub mod mapping;
 mod outcome;

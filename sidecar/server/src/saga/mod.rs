@@ -4,3 +4,4 @@
 pub mod convert;
 pub mod definition_file;
 pub mod participant;
+pub mod store;
