@@ -45,6 +45,8 @@ impl Method {
     /// | UpdateTopic | yes | what it sets is set |
     /// | lists, descriptions, Health, Waiting | yes | they only read |
     /// | Forward, between data groups | yes | messages are numbered |
+    /// | Sagas: Read, List, Definitions | yes | they only read |
+    /// | Sagas: Submit | no | acts by hand are among the commands, and the second one is refused |
     /// | DecideTransaction, ResumeTransaction | no | the second one is refused, as if the first one had failed |
     /// | Add, Remove, Replace, Transfer | no | an operator looks first |
     #[must_use]
@@ -72,12 +74,16 @@ impl Method {
             | "/outrigger.v1.Admin/ShowTransaction"
             | "/outrigger.v1.Admin/Health"
             | "/outrigger.cluster.v1.Cluster/Waiting"
-            | "/outrigger.cluster.v1.Groups/Forward" => Self::Unary(Harmless),
+            | "/outrigger.cluster.v1.Groups/Forward"
+            | "/outrigger.cluster.v1.Sagas/Read"
+            | "/outrigger.cluster.v1.Sagas/List"
+            | "/outrigger.cluster.v1.Sagas/Definitions" => Self::Unary(Harmless),
             "/outrigger.v1.Producer/Send"
             | "/outrigger.v1.Consumer/Receive"
             | "/outrigger.v1.Guard/Increment"
             | "/outrigger.v1.Admin/DecideTransaction"
             | "/outrigger.v1.Admin/ResumeTransaction"
+            | "/outrigger.cluster.v1.Sagas/Submit"
             | "/outrigger.cluster.v1.Cluster/Add"
             | "/outrigger.cluster.v1.Cluster/Remove"
             | "/outrigger.cluster.v1.Cluster/Replace"
