@@ -3,8 +3,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The longest id of a saga, in bytes.
-pub const SAGA_ID_MAX_BYTES: usize = 255;
+/// The longest id of a saga, in bytes; more than that of a saga nested as deep as any may be,
+/// which has the names of its steps in it.
+pub const SAGA_ID_MAX_BYTES: usize = 512;
 /// The longest name of a step, in bytes.
 pub const STEP_MAX_BYTES: usize = 255;
 
@@ -116,6 +117,20 @@ pub enum InvalidCall {
         /// Its beginning.
         value: String,
     },
+    /// The request does not say what it has to say.
+    #[error("{name} is missing")]
+    MissingHeader {
+        /// The header.
+        name: &'static str,
+    },
+    /// A number is needed.
+    #[error("{name} is {value:?}, which is no number that it can have")]
+    NotANumber {
+        /// The header.
+        name: &'static str,
+        /// Its beginning.
+        value: String,
+    },
 }
 
 /// A call of a saga: which step of which saga, and what it asks.
@@ -164,9 +179,9 @@ impl Call {
     }
 
     /// Sets which attempt this is. A recorded refusal holds for all attempts up to the one
-    /// that was refused; a larger number says that somebody who knows of the refusal wants
-    /// it tried again. Leave it out when whoever calls does not number its attempts: then a
-    /// refusal holds for ever.
+    /// that was refused. A larger number says that whoever runs the saga does not hold the
+    /// refusal for the last word: its answer was lost, or a person has it tried again. Leave
+    /// it out when whoever calls does not number its attempts: then a refusal holds for ever.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;

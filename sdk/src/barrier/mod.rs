@@ -26,10 +26,13 @@
 //!
 //! When the effect returns [`Failure::refused`] its transaction is rolled back. The refusal of
 //! an action (try) is then **recorded**: the saga begins to undo when it hears of it, so an
-//! identical call that was on its way for longer must not succeed after that. A saga that goes
-//! on all the same, because a person had it retried, says so with a larger
-//! [attempt](Call::attempt), and the effect runs again; after an undo it never does. Whoever
-//! numbers attempts must number all calls of a step upwards, across restarts too.
+//! identical call that was on its way for longer must not succeed after that. It holds for all
+//! [attempts](Call::attempt) up to the one that was refused. A later attempt says that the saga
+//! goes on all the same, because the answer was lost or because a person had the call retried:
+//! then the effect runs again, and may succeed. That is safe, because a saga takes a refusal
+//! from its latest attempt only, and undoes an action that was refused after another attempt of
+//! it had been sent; after an undo the effect never runs. Whoever numbers attempts must number
+//! all calls of a step upwards, across restarts too.
 //! The refusal of an undo, confirm or cancel is answered but not recorded: those have to
 //! succeed in the end, so they are simply called again.
 //!
@@ -50,7 +53,8 @@
 //! more ([`RETENTION_MARGIN`]). How long that is only the application knows: it says so with
 //! [`Barrier::longest_saga`] (30 days unless it does), and nothing younger is ever collected.
 //! Give the calls the time at which their saga [began](Call::saga_started_at), and a call of an
-//! older saga is an error instead of a guess.
+//! older saga is an error instead of a guess; [`Call::from_headers`] does, and so does a call
+//! made from a gRPC request.
 
 mod call;
 mod collect;
@@ -58,6 +62,7 @@ mod entry;
 mod error;
 mod failure;
 mod fake;
+mod headers;
 mod outcome;
 #[cfg(feature = "redis")]
 mod redis;
@@ -89,5 +94,6 @@ pub const LONGEST_SAGA_DEFAULT: Duration = Duration::from_secs(30 * DAY_S);
 /// still be under way: a day.
 pub const RETENTION_MARGIN: Duration = Duration::from_secs(DAY_S);
 
-/// The largest output, and the largest reason of a refusal, in bytes: 64 KiB.
-pub const OUTPUT_MAX_BYTES: usize = 64 * 1024;
+/// The largest output, and the largest reason of a refusal, in bytes: 4 MiB, the most that the
+/// definition of a saga may allow.
+pub const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;

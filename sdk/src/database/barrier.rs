@@ -9,6 +9,10 @@ pub(crate) struct BarrierRow {
 
 /// The key of a row.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    expect(dead_code, reason = "only databases read it")
+)]
 pub(crate) struct BarrierKey<'a> {
     pub(crate) saga_id: &'a str,
     pub(crate) step: &'a str,
@@ -61,6 +65,7 @@ pub(crate) trait BarrierDialect: sqlx::Database {
 
 /// Implements the statements for one database. All dialects bind the same values in the
 /// same order.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 macro_rules! barrier_dialect {
     ($database:ty {
         insert: $insert:expr,
@@ -165,4 +170,5 @@ macro_rules! barrier_dialect {
         }
     };
 }
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) use barrier_dialect;

@@ -41,6 +41,21 @@ trait Participant: Sized + Send + Sync + 'static {
     fn balance(&self) -> impl Future<Output = anyhow::Result<i64>> + Send;
 }
 
+/// What the rules of sagas allow, a participant can take.
+#[test]
+fn the_limits_of_sagas_are_within_those_of_the_barrier() -> anyhow::Result<()> {
+    use outrigger_core::{limits, saga};
+    use outrigger_sdk::barrier::{OUTPUT_MAX_BYTES, Phase};
+
+    let step = "s".repeat(limits::SAGA_STEP_CHARACTERS_MAX);
+    let root = "r".repeat(limits::SAGA_ID_CHARACTERS_MAX);
+    saga::check_id("saga_id", &root)?;
+    let deepest = (0..limits::SAGA_DEPTH_MAX).fold(root, |id, _| saga::child_id(&id, &step));
+    Call::new(deepest, step, Phase::Action)?;
+    assert!(OUTPUT_MAX_BYTES >= usize::try_from(limits::SAGA_PAYLOAD_BYTES_MAX)?);
+    Ok(())
+}
+
 /// Runs every test of the suite on one implementation.
 macro_rules! conformance {
     ($participant:ty: $($test:ident)*) => {

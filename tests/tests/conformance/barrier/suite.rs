@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use outrigger_sdk::barrier::{
     Call, Error, FakeBarrier, LONGEST_SAGA_DEFAULT, OUTPUT_MAX_BYTES, Outcome, Phase,
+    SAGA_ID_MAX_BYTES,
 };
 use outrigger_sdk::testing::{self, Answer};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -268,12 +269,16 @@ pub(super) async fn calls_are_apart_by_every_byte(
     participant: Arc<impl Participant>,
 ) -> anyhow::Result<()> {
     let long = "ö".repeat(127);
-    let names = [
+    let longest = "ö".repeat(SAGA_ID_MAX_BYTES / 2);
+    let last_differs = format!("{}ä", "ö".repeat(SAGA_ID_MAX_BYTES / 2 - 1));
+    let steps = [
         "a", "A", "ä", "a ", " a", "a:b", "b", "a%", "{a}", "'a", &long,
     ];
+    let mut sagas = steps.to_vec();
+    sagas.extend([longest.as_str(), &last_differs]);
     let mut expected = OPENING_BALANCE;
-    for saga_id in names {
-        for step in names {
+    for saga_id in sagas {
+        for step in steps {
             let call = Call::new(saga_id, step, Phase::Action)?;
             expected += 1;
             let outcome = participant.call(&call, Effect::Add(1)).await?;
@@ -309,7 +314,7 @@ pub(super) async fn an_output_has_a_limit(
         .context("too large an output was taken")?;
     let text = error.to_string();
     assert!(
-        text.contains("65537 bytes, at most 65536 are allowed"),
+        text.contains("4194305 bytes, at most 4194304 are allowed"),
         "{text}"
     );
     Ok(())

@@ -10,6 +10,9 @@ pub struct Call {
     pub endpoint: Endpoint,
     /// The saga.
     pub saga: String,
+    /// When its first step could begin, in milliseconds since the Unix epoch: how old it is
+    /// decides whether a participant can still know its calls.
+    pub started_at_ms: u64,
     /// The name of its definition.
     pub definition: String,
     /// The step.
@@ -44,6 +47,7 @@ impl Call {
         Self {
             endpoint,
             saga: record.started().saga.clone(),
+            started_at_ms: record.started().start_at_ms,
             definition: definition.name().to_owned(),
             step: step.unwrap_or_default(),
             mode: definition.mode(),

@@ -132,6 +132,7 @@ fn request(call: &Call) -> Result<Request<ParticipantCallRequest>, InvalidMetada
         idempotency_key: call.idempotency_key.clone(),
         payload: call.payload.clone(),
         action_output: call.action_output.clone(),
+        saga_started_at_ms: call.started_at_ms,
     });
     if let Some(traceparent) = &call.traceparent {
         let value = traceparent.parse()?;

@@ -26,11 +26,12 @@ const SAGA_ID: HeaderName = HeaderName::from_static("outrigger-saga-id");
 const STEP: HeaderName = HeaderName::from_static("outrigger-step");
 const PHASE: HeaderName = HeaderName::from_static("outrigger-phase");
 const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
+const SAGA_STARTED_AT: HeaderName = HeaderName::from_static("outrigger-saga-started-at");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Room for all headers of a request.
-const HEADERS: usize = 10;
+const HEADERS: usize = 11;
 /// The HTTP library does not do with less for the head of an answer.
 const HEAD_BYTES_MIN: usize = 8_192;
 
@@ -140,6 +141,7 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
     headers.insert(STEP, value(&call.step)?);
     headers.insert(PHASE, HeaderValue::from_static(call.phase_name()));
     headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
+    headers.insert(SAGA_STARTED_AT, HeaderValue::from(call.started_at_ms));
     headers.insert(IDEMPOTENCY_KEY, value(&call.idempotency_key)?);
     if let Some(traceparent) = &call.traceparent {
         headers.insert(TRACEPARENT, value(traceparent)?);

@@ -107,6 +107,7 @@ async fn a_participant_is_told_what_it_is_called_for() {
             "outrigger-step: reserve".to_owned(),
             format!("outrigger-phase: {name}"),
             format!("outrigger-attempt: {}", call.attempt),
+            "outrigger-saga-started-at: 1700000000000".to_owned(),
             "idempotency-key: order-17/reserve/action".to_owned(),
             format!("traceparent: {}", call.traceparent.clone().unwrap()),
         ] {

@@ -182,6 +182,7 @@ async fn a_participant_is_told_what_it_is_called_for() {
             idempotency_key: "order-17/reserve/action".to_owned(),
             payload: Bytes::from_static(br#"{"amount":12}"#),
             action_output: Some(Bytes::from_static(b"17")),
+            saga_started_at_ms: 1_700_000_000_000,
         };
         assert_eq!(request, expected);
     }

@@ -21,6 +21,7 @@ fn call(endpoint: Endpoint) -> Call {
     Call {
         endpoint,
         saga: "order-17".to_owned(),
+        started_at_ms: 1_700_000_000_000,
         definition: "order".to_owned(),
         step: "reserve".to_owned(),
         mode: Mode::Saga,
