@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_core::lease::Event;
 use outrigger_log::{
-    Command, ConsumerGroupConfig, Log, NewMessage, NodeError, OpenError, Options, Outcome,
-    StartFrom, SubmitError, TopicId, TransactionId, Verdict,
+    Command, ConsumerGroupConfig, ForwardedMessage, Log, NewMessage, NodeError, OpenError, Options,
+    Outcome, StartFrom, SubmitError, TopicId, TransactionId, Verdict,
 };
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -227,7 +227,7 @@ async fn what_a_half_message_needs_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_is_almost_full_takes_verdicts_and_acknowledgements_only() {
+async fn a_disk_that_is_almost_full_takes_what_is_decided_and_acknowledgements_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let log = Log::open(options(path)).await.unwrap();
@@ -288,6 +288,23 @@ async fn a_disk_that_is_almost_full_takes_verdicts_and_acknowledgements_only() {
         events: vec![Event::Acked { first: 0, last: 10 }],
     };
     assert_eq!(one(&log, acknowledge).await, Outcome::Applied);
+    // Another data group has committed it, and keeps its own log until it is here.
+    let forwarded = Command::Forwarded {
+        source: 1,
+        first: 1,
+        queues: 1,
+        messages: vec![ForwardedMessage {
+            topic: "orders".into(),
+            key_hash: 0,
+            tag_hash: 0,
+            deliver_at_ms: 0,
+            stored: message(topic, 12).stored,
+        }],
+    };
+    assert_eq!(one(&log, forwarded).await, Outcome::Forwarded { upto: 1 });
+    let bodies = visible(&log, topic).into_iter().map(|(_, body)| body);
+    let numbers = (0..=10).chain([12]);
+    assert!(bodies.eq(numbers.map(|number| message(topic, number).stored)));
     log.shutdown().await;
 }
 

@@ -18,7 +18,7 @@ use crate::cluster::{Leadership, Member, Members, MembershipError, Replica};
 use crate::submit::SubmitError;
 
 /// How long the successor may take to lead, once it has all entries.
-const TRANSFER_MS_MAX: u64 = 2_000;
+pub(super) const TRANSFER_MS_MAX: u64 = 2_000;
 /// How often it is told that it may.
 const OFFER_INTERVAL_MS: u64 = 400;
 /// How long it is waited before, until it has all entries. Nothing is proposed so long.
@@ -160,7 +160,7 @@ impl<A: Apply> Node<A> {
 
     /// Waits until nothing that was proposed is on its way, and a successor has all of it: one
     /// that lacks an entry cannot lead.
-    async fn matched_successor(
+    pub(super) async fn matched_successor(
         &self,
         to: Option<NodeId>,
         term: u64,
@@ -198,7 +198,11 @@ impl<A: Apply> Node<A> {
 
     /// Tells the successor that it may lead, again and again: the word may be lost. When `any`
     /// other one may lead as well, that will do.
-    async fn offer(&self, (to, any): (NodeId, bool), term: u64) -> Result<NodeId, MembershipError> {
+    pub(super) async fn offer(
+        &self,
+        (to, any): (NodeId, bool),
+        term: u64,
+    ) -> Result<NodeId, MembershipError> {
         let mut leadership = self.leadership();
         let mut taken = async || {
             let newer = leadership.wait_for(|now| match now {

@@ -1,6 +1,7 @@
 mod checkpoints;
 mod early;
 mod fake;
+mod handing_over;
 mod restart;
 mod sharing;
 mod suite;

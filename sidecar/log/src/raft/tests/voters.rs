@@ -23,9 +23,9 @@ use crate::wal::tests::faulty::FaultyDisk;
 use crate::wal::tests::held::HeldDisk;
 use crate::wal::{OsDisk, Wal, WalOptions};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody is taken for dead because the machine does something else.
-const TIMING: Timing = Timing {
+pub(super) const TIMING: Timing = Timing {
     heartbeat_interval_ms: 150,
     election_timeout_ms: 800,
 };
@@ -57,7 +57,7 @@ impl Transport for Wire {
     }
 }
 
-struct Voters {
+pub(super) struct Voters {
     directory: TempDir,
     nodes: Nodes,
     seen: BTreeMap<u64, Seen>,
@@ -67,7 +67,7 @@ struct Voters {
 
 impl Voters {
     /// Three nodes that have formed a group, each on a disk of its own.
-    async fn start(disks: [Arc<dyn Disk>; 3]) -> Self {
+    pub(super) async fn start(disks: [Arc<dyn Disk>; 3]) -> Self {
         let mut voters = Self {
             directory: tempfile::tempdir().unwrap(),
             nodes: Nodes::default(),
@@ -125,17 +125,17 @@ impl Voters {
     }
 
     /// Goes on with what is on the disk.
-    async fn reopen(&mut self, id: u64) {
+    pub(super) async fn reopen(&mut self, id: u64) {
         let disk = Arc::new(OsDisk);
         self.open(id, disk, Start::Wait, Counting::default()).await;
     }
 
-    fn node(&self, id: u64) -> Arc<Node<Counting>> {
+    pub(super) fn node(&self, id: u64) -> Arc<Node<Counting>> {
         Arc::clone(&self.nodes.lock().unwrap()[&id])
     }
 
     /// Ends a node at once; nothing is written any more.
-    async fn crash(&mut self, id: u64) {
+    pub(super) async fn crash(&mut self, id: u64) {
         let node = self.nodes.lock().unwrap().remove(&id).unwrap();
         node.raft.shutdown().await.unwrap();
     }
@@ -163,7 +163,7 @@ impl Voters {
     }
 
     /// Makes one of the nodes the leader.
-    async fn led_by(&self, id: u64) -> Arc<Node<Counting>> {
+    pub(super) async fn led_by(&self, id: u64) -> Arc<Node<Counting>> {
         loop {
             let leader = self.leader().await;
             if leader == id {
@@ -174,7 +174,7 @@ impl Voters {
     }
 
     /// Has something acknowledged, by whoever leads.
-    async fn send(&self, number: u32) {
+    pub(super) async fn send(&self, number: u32) {
         let sent = async {
             loop {
                 let leader = self.node(self.leader().await);
@@ -196,7 +196,7 @@ impl Voters {
     }
 
     /// All nodes have applied the same entries at the same places, these messages among them.
-    async fn agree(&self, acknowledged: &[u32]) {
+    pub(super) async fn agree(&self, acknowledged: &[u32]) {
         let same = || {
             let seen: Vec<_> = self.nodes.lock().unwrap().keys().copied().collect();
             let all: Vec<_> = seen
