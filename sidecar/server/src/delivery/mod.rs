@@ -21,7 +21,7 @@ mod ticket;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use service::Service;
 pub(crate) use service::{not_leading, shutting_down};

@@ -1,16 +1,20 @@
 //! Consumers over real gRPC, with a real log in a temporary directory.
 
 mod harness;
+pub(crate) mod unread;
 
 use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use outrigger_log::{Command, ConsumerGroupConfig, StartFrom};
-use outrigger_proto::v1;
+use outrigger_proto::{stored::consumer_server::ConsumerServer, v1};
 use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tonic::{Code, service::Routes};
 
-use self::harness::{SOON, names, options, reason, receive, start, subscribe};
+use self::{
+    harness::{SOON, names, options, reason, receive, start, subscribe},
+    unread::Unread,
+};
 use super::Options;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,6 +116,27 @@ async fn a_long_poll_is_woken_by_a_message_and_by_a_drain() {
         .unwrap_err();
     assert_eq!(reason(&end), "SHUTTING_DOWN");
     assert_eq!(sidecar.floor("points", "orders"), 1);
+}
+
+/// One that settles and settles must not fill the memory with what it does not read.
+#[tokio::test]
+async fn nothing_more_is_taken_of_a_consumer_that_does_not_read_its_results() {
+    const REQUESTS: u64 = 2_000;
+    let options = Options {
+        requests_waiting_max: 4,
+        frames_waiting_max: 2,
+        ..options()
+    };
+    let sidecar = start(options).await;
+    let routes = Routes::new(ConsumerServer::new(sidecar.service.clone()));
+    let first = subscribe("stock", "orders", "", 1);
+    let stream = Unread::open(routes, first, REQUESTS).await;
+    let taken = stream.taken().await;
+    // Two responses lie there, each with four results at most, one more waits for its place, and
+    // the request after that for its turn.
+    assert!((4..=3 * 4 + 1).contains(&taken), "{taken} were taken");
+    let results = timeout(SOON, stream.read()).await.unwrap();
+    assert!(results.into_iter().eq(1..=REQUESTS));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::{Cluster, LONG, reason};
-use crate::route::Options;
+use crate::{delivery::tests::unread::Unread, route::Options};
 
 /// Sends `each` messages to each topic.
 pub(super) async fn fill(cluster: &Cluster, topics: &[String], each: usize) {
@@ -33,6 +33,23 @@ pub(super) async fn fill(cluster: &Cluster, topics: &[String], each: usize) {
     }
 }
 
+fn subscribe(topics: &[String], credits: u32) -> v1::ConsumeRequest {
+    let subscription = |topic: &String| v1::Subscription {
+        topic: topic.clone(),
+        filter: String::new(),
+    };
+    let subscribe = v1::Subscribe {
+        consumer_group: "stock".to_owned(),
+        subscriptions: topics.iter().map(subscription).collect(),
+        ..Default::default()
+    };
+    v1::ConsumeRequest {
+        subscribe: Some(subscribe),
+        credits,
+        ..Default::default()
+    }
+}
+
 /// A stream whose requests a test writes itself.
 struct Consumer {
     requests: mpsc::Sender<v1::ConsumeRequest>,
@@ -43,22 +60,8 @@ struct Consumer {
 
 impl Consumer {
     async fn open(cluster: &Cluster, topics: &[String], credits: u32) -> Self {
-        let subscription = |topic: &String| v1::Subscription {
-            topic: topic.clone(),
-            filter: String::new(),
-        };
-        let subscribe = v1::Subscribe {
-            consumer_group: "stock".to_owned(),
-            subscriptions: topics.iter().map(subscription).collect(),
-            ..Default::default()
-        };
         let (requests, body) = mpsc::channel(64);
-        let first = v1::ConsumeRequest {
-            subscribe: Some(subscribe),
-            credits,
-            ..Default::default()
-        };
-        requests.send(first).await.unwrap();
+        requests.send(subscribe(topics, credits)).await.unwrap();
         let mut client = ConsumerClient::new(cluster.channel());
         let responses = client.consume(ReceiverStream::new(body)).await.unwrap();
         Self {
@@ -250,6 +253,25 @@ async fn receipts_do_not_wait_for_ever_and_without_any_data_group_the_stream_end
     cluster.groups[0].lose();
     let ended = consumer.next().await.unwrap_err();
     assert_eq!(ended.code(), Code::Unavailable);
+}
+
+/// One that settles and settles must not fill the memory with what it does not read.
+#[tokio::test]
+async fn nothing_more_is_taken_of_a_client_that_does_not_read_its_results() {
+    const REQUESTS: u64 = 2_000;
+    let options = Options {
+        consume_requests_max: 4,
+        ..Options::default()
+    };
+    let cluster = Cluster::with(2, options).await;
+    let first = subscribe(&cluster.topics(1).concat(), 1);
+    let stream = Unread::open(cluster.router.routes(), first, REQUESTS).await;
+    let taken = stream.taken().await;
+    // Four responses lie there, each with four results at most, one more waits for its place,
+    // and the request after that for its turn.
+    assert!((4..=5 * 4 + 1).contains(&taken), "{taken} were taken");
+    let results = timeout(LONG, stream.read()).await.unwrap();
+    assert!(results.into_iter().eq(1..=REQUESTS));
 }
 
 /// They are there for others at once when the stream ends.
