@@ -8,6 +8,7 @@ use crate::{
     guard::Guards,
     producer::Producer,
     publish::{PublishOptions, Publisher},
+    saga,
 };
 
 /// Received bytes that may be on their way on one stream; large, because a sidecar on the
@@ -85,6 +86,11 @@ impl Client {
     /// characters.
     pub fn guard(&self, scope: impl Into<String>) -> Guards {
         Guards::new(self.channel.clone(), scope.into())
+    }
+
+    /// Sagas: their definitions, starting them, and what becomes of them.
+    pub fn sagas(&self) -> saga::Client {
+        saga::Client::new(self.channel.clone())
     }
 
     /// Topics, groups, transactions and health.

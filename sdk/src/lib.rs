@@ -5,7 +5,7 @@
 //!   ([`transaction`]): delivered if and only if that transaction commits.
 //! - [`consumer`] receives them; [`inbox`] and [`guard`] make an effect happen once, however
 //!   often its message arrives.
-//! - [`saga`] defines processes over several services that complete or are undone.
+//! - [`saga`] defines and starts processes over several services that complete or are undone.
 //! - [`barrier`] lets a participant of a saga do each of its calls once, and in no wrong order.
 //! - [`testing`] has checks for the tests of such participants.
 //! - [`migrations`] has the tables that this needs in the application's database.

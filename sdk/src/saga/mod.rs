@@ -39,9 +39,12 @@
 //! assert_eq!(definition.steps[1].depends_on, ["reserve"]);
 //! # Ok::<(), saga::DefinitionError>(())
 //! ```
+//!
+//! The [`Client`] has the sidecar keep it, starts sagas, and waits for their ends.
 
 mod builder;
 mod check;
+mod client;
 mod endpoint;
 mod error;
 mod step;
@@ -51,6 +54,9 @@ mod value;
 
 pub use builder::{Builder, define, define_tcc};
 pub use check::check;
+pub use client::{
+    ByHand, Client, Defined, Details, Error, Filter, Info, Page, Start, Status, wire,
+};
 pub use endpoint::{Endpoint, ErrorClass, Retry};
 pub use error::DefinitionError;
 pub use step::{StepBuilder, StepRef};

@@ -9,11 +9,13 @@
 
 pub mod consumer;
 pub mod producer;
+pub mod saga;
 
 use std::net::SocketAddr;
 
 use outrigger_proto::v1::{
     consumer_server::ConsumerServer, guard_server::GuardServer, producer_server::ProducerServer,
+    saga_server::SagaServer,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
@@ -21,6 +23,7 @@ use tonic::transport::Server;
 
 pub use consumer::FakeConsumer;
 pub use producer::FakeProducer;
+pub use saga::FakeSagas;
 
 /// Serves the fakes on a free port of the loopback until it is dropped.
 pub struct Sidecar {
@@ -30,6 +33,14 @@ pub struct Sidecar {
 
 impl Sidecar {
     pub async fn start(producer: FakeProducer, consumer: FakeConsumer) -> Self {
+        Self::start_with_sagas(producer, consumer, FakeSagas::default()).await
+    }
+
+    pub async fn start_with_sagas(
+        producer: FakeProducer,
+        consumer: FakeConsumer,
+        sagas: FakeSagas,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // Without this every small answer waits for a delayed acknowledgement.
@@ -41,6 +52,7 @@ impl Sidecar {
                 .add_service(ProducerServer::new(producer))
                 .add_service(ConsumerServer::new(consumer.clone()))
                 .add_service(GuardServer::new(consumer))
+                .add_service(SagaServer::new(sagas))
                 .serve_with_incoming(connections)
                 .await
                 .unwrap();
