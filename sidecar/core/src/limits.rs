@@ -152,6 +152,20 @@ pub const SAGA_MAPPING_DEPTH_MAX: usize = 16;
 pub const SAGA_DEPTH_MAX: usize = 4;
 /// Most sagas that an owner is told about at once because others did something to them.
 pub const SAGA_ACTED_ON_COUNT_MAX: usize = 256;
+/// Most sagas that an owner is told about at once because it has taken them over.
+pub const SAGA_TAKEN_COUNT_MAX: usize = 1_024;
+/// Most owners of the sagas of one data group that count as alive or still own something.
+pub const SAGA_OWNERS_COUNT_MAX: usize = 4_096;
+/// The longest time for which an owner can count as alive without saying so again.
+pub const SAGA_LEASE_MS_MAX: u64 = 60 * MINUTE_MS;
+/// Most of its latest events that are kept of a saga, for people.
+pub const SAGA_HISTORY_COUNT_MAX: usize = 64;
+/// Most bytes that these events take; the latest one is kept whatever it takes.
+pub const SAGA_HISTORY_BYTES_MAX: usize = 16 * 1024;
+/// Most sagas that are looked at for one page of a list.
+pub const SAGA_EXAMINED_COUNT_MAX: usize = 10_000;
+/// What people may still do to a saga that has recorded as many events as it may.
+pub const SAGA_LAST_ACTS_COUNT_MAX: u64 = 1_000;
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;

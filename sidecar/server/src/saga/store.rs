@@ -105,11 +105,11 @@ impl From<Refusal> for Refused {
             Refusal::UnknownStep { .. } => Why::StepNotFound,
             Refusal::Owner(_) => Why::NotOwner,
             Refusal::Stale { .. } => Why::Stale,
-            Refusal::Illegal(_) => Why::Illegal,
+            Refusal::Illegal(_) | Refusal::NotWanted { .. } => Why::Illegal,
             Refusal::TooManyEvents { .. } => Why::TooManyEvents,
-            Refusal::TooManyActs { .. } => Why::TooManyActs,
+            Refusal::TooManyActs { .. } | Refusal::ActsTooLarge { .. } => Why::TooManyActs,
             Refusal::NotCalled { .. } => Why::NotCalled,
-            Refusal::NoEvents => Why::Invalid,
+            Refusal::NoEvents | Refusal::TooManyOwners { .. } => Why::Invalid,
         };
         Self {
             why,

@@ -79,6 +79,11 @@ impl Event {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut to = Vec::with_capacity(16);
+        self.put(&mut to);
+        to.into()
+    }
+
+    pub(in crate::saga) fn put(&self, to: &mut Vec<u8>) {
         to.put_u8(VERSION);
         match self {
             Self::Started {
@@ -89,7 +94,7 @@ impl Event {
             } => {
                 to.put_u8(0);
                 to.put_u16_le(*step);
-                put_phase(&mut to, *phase);
+                put_phase(to, *phase);
                 to.put_u32_le(*attempt);
                 to.put_u8(after.map_or(0xff, ErrorClass::number));
             }
@@ -100,8 +105,8 @@ impl Event {
             } => {
                 to.put_u8(1);
                 to.put_u16_le(*step);
-                put_phase(&mut to, *phase);
-                put_bytes(&mut to, output);
+                put_phase(to, *phase);
+                put_bytes(to, output);
             }
             Self::Failed {
                 step,
@@ -111,12 +116,12 @@ impl Event {
                 to.put_u8(2);
                 to.put_u16_le(*step);
                 to.put_u8((*only_call).into());
-                put_text(&mut to, message);
+                put_text(to, message);
             }
             Self::Abandoned { step, reason } => {
                 to.put_u8(3);
                 to.put_u16_le(*step);
-                put_reason(&mut to, reason);
+                put_reason(to, reason);
             }
             Self::Stuck {
                 step,
@@ -125,12 +130,12 @@ impl Event {
             } => {
                 to.put_u8(4);
                 to.put_u16_le(*step);
-                put_phase(&mut to, *phase);
-                put_reason(&mut to, reason);
+                put_phase(to, *phase);
+                put_reason(to, reason);
             }
             Self::UndoBegun { cause } => {
                 to.put_u8(5);
-                put_cause(&mut to, *cause);
+                put_cause(to, *cause);
             }
             Self::ConfirmBegun => to.put_u8(6),
             Self::Parked => to.put_u8(7),
@@ -139,16 +144,15 @@ impl Event {
             Self::ResultDelivered => to.put_u8(10),
             Self::ResultGivenUp { message } => {
                 to.put_u8(11);
-                put_text(&mut to, message);
+                put_text(to, message);
             }
             Self::ByHand { act, note } => {
                 to.put_u8(12);
-                put_act(&mut to, act);
-                put_text(&mut to, &note.by);
-                put_text(&mut to, &note.reason);
+                act.put(to);
+                put_text(to, &note.by);
+                put_text(to, &note.reason);
             }
         }
-        to.into()
     }
 
     /// Reads the binary form.
@@ -156,9 +160,14 @@ impl Event {
     /// # Errors
     /// When the bytes are damaged or from a newer program.
     pub fn decode(mut from: Bytes) -> Result<Self, DecodeError> {
-        let from = &mut from;
+        let event = Self::get(&mut from)?;
+        check_end(&from)?;
+        Ok(event)
+    }
+
+    pub(in crate::saga) fn get(from: &mut Bytes) -> Result<Self, DecodeError> {
         check_version(from, EVENT, VERSION)?;
-        let event = match get_u8(from)? {
+        Ok(match get_u8(from)? {
             0 => Self::Started {
                 step: get_u16(from)?,
                 phase: get_phase(from)?,
@@ -199,16 +208,14 @@ impl Event {
                 message: get_text(from, "a message")?,
             },
             12 => Self::ByHand {
-                act: get_act(from)?,
+                act: Act::get(from)?,
                 note: Note {
                     by: get_text(from, "who did it")?,
                     reason: get_text(from, "a reason")?,
                 },
             },
             _ => return Err(damaged("the kind of a saga event")),
-        };
-        check_end(from)?;
-        Ok(event)
+        })
     }
 }
 
@@ -291,52 +298,54 @@ pub(in crate::saga) fn get_reason(from: &mut Bytes) -> Result<Reason, DecodeErro
     })
 }
 
-fn put_act(to: &mut Vec<u8>, act: &Act) {
-    match act {
-        Act::Retry { step } => {
-            to.put_u8(0);
-            to.put_u16_le(*step);
+impl Act {
+    pub(in crate::saga) fn put(&self, to: &mut Vec<u8>) {
+        match self {
+            Act::Retry { step } => {
+                to.put_u8(0);
+                to.put_u16_le(*step);
+            }
+            Act::Skip {
+                step,
+                phase,
+                output,
+            } => {
+                to.put_u8(1);
+                to.put_u16_le(*step);
+                put_phase(to, *phase);
+                put_bytes(to, output);
+            }
+            Act::EditInput { step, phase, input } => {
+                to.put_u8(2);
+                to.put_u16_le(*step);
+                put_phase(to, *phase);
+                put_bytes(to, input);
+            }
+            Act::Undo => to.put_u8(3),
+            Act::Park => to.put_u8(4),
+            Act::Resume => to.put_u8(5),
         }
-        Act::Skip {
-            step,
-            phase,
-            output,
-        } => {
-            to.put_u8(1);
-            to.put_u16_le(*step);
-            put_phase(to, *phase);
-            put_bytes(to, output);
-        }
-        Act::EditInput { step, phase, input } => {
-            to.put_u8(2);
-            to.put_u16_le(*step);
-            put_phase(to, *phase);
-            put_bytes(to, input);
-        }
-        Act::Undo => to.put_u8(3),
-        Act::Park => to.put_u8(4),
-        Act::Resume => to.put_u8(5),
     }
-}
 
-fn get_act(from: &mut Bytes) -> Result<Act, DecodeError> {
-    Ok(match get_u8(from)? {
-        0 => Act::Retry {
-            step: get_u16(from)?,
-        },
-        1 => Act::Skip {
-            step: get_u16(from)?,
-            phase: get_phase(from)?,
-            output: get_bytes(from)?,
-        },
-        2 => Act::EditInput {
-            step: get_u16(from)?,
-            phase: get_phase(from)?,
-            input: get_bytes(from)?,
-        },
-        3 => Act::Undo,
-        4 => Act::Park,
-        5 => Act::Resume,
-        _ => return Err(damaged("an act")),
-    })
+    pub(in crate::saga) fn get(from: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(match get_u8(from)? {
+            0 => Act::Retry {
+                step: get_u16(from)?,
+            },
+            1 => Act::Skip {
+                step: get_u16(from)?,
+                phase: get_phase(from)?,
+                output: get_bytes(from)?,
+            },
+            2 => Act::EditInput {
+                step: get_u16(from)?,
+                phase: get_phase(from)?,
+                input: get_bytes(from)?,
+            },
+            3 => Act::Undo,
+            4 => Act::Park,
+            5 => Act::Resume,
+            _ => return Err(damaged("an act")),
+        })
+    }
 }

@@ -20,7 +20,8 @@ pub enum Answer {
     },
     /// The saga is there.
     Started {
-        /// The epoch of its owner; 0: nobody's.
+        /// The epoch with which the owner that the command names owns it; 0: it does not, or
+        /// the command names none.
         epoch: u64,
         /// False: it was there already.
         created: bool,
@@ -33,7 +34,7 @@ pub enum Answer {
     /// It is done. Also what a [`Report`](super::Command::Report) is answered with, whether
     /// or not it was news.
     Acted {
-        /// How many events are recorded now.
+        /// How many events are recorded now; 0: the saga was never started, and never will be.
         sequence: u64,
         /// Who has to hear of it, if anybody.
         owner: Option<OwnerId>,
@@ -42,13 +43,17 @@ pub enum Answer {
     Owned {
         /// Until when, in milliseconds since the Unix epoch by the log's clock.
         until_ms: u64,
-        /// What it has taken over just now.
+        /// What it has taken over and not heard of yet; also what it has started itself and
+        /// recorded nothing of.
         taken: Vec<Held>,
-        /// Sagas of this owner with events that others recorded and it has not seen yet; the
-        /// first [`ACTED_ON_MAX`](crate::limits::SAGA_ACTED_ON_COUNT_MAX) of them.
+        /// Sagas of this owner of whose latest events by others it has not heard yet.
         acted_on: Vec<String>,
-        /// There are further sagas that nobody alive owns.
+        /// There are further sagas that nobody alive owns, or more to tell: asking again at
+        /// once is worth while.
         more: bool,
+        /// The number of the last thing that it is told of here, for
+        /// [`heard`](super::Command::Own).
+        told: u64,
     },
     /// Nothing has changed.
     Refused(Refusal),
@@ -98,6 +103,16 @@ pub enum Refusal {
         /// The id.
         saga: String,
     },
+    /// No saga waits for this one as its step.
+    #[error("step {step:?} of saga {parent:?} is not being called for saga {saga:?}")]
+    NotWanted {
+        /// The id.
+        saga: String,
+        /// The saga that it would be a step of.
+        parent: String,
+        /// The step.
+        step: String,
+    },
     /// Too many sagas have not ended.
     #[error("more than {limit} sagas have not ended")]
     TooManySagas {
@@ -146,6 +161,20 @@ pub enum Refusal {
         /// The id.
         saga: String,
         /// The most that may wait.
+        limit: usize,
+    },
+    /// What people did and the owner has not seen yet is too large.
+    #[error("the owner of saga {saga:?} has not seen acts with {limit} bytes yet")]
+    ActsTooLarge {
+        /// The id.
+        saga: String,
+        /// The most bytes that may wait.
+        limit: usize,
+    },
+    /// Too many owners are alive, or were and still own something.
+    #[error("more than {limit} owners of sagas")]
+    TooManyOwners {
+        /// The most that there can be.
         limit: usize,
     },
     /// Nothing is given to be recorded.

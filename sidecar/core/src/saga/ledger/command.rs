@@ -18,11 +18,17 @@ pub enum Command {
         /// [`Definition::encoded`](crate::saga::Definition::encoded).
         encoded: Bytes,
     },
-    /// Starts a saga. The same start again changes nothing and is answered alike.
+    /// Starts a saga. The same start again changes nothing.
+    ///
+    /// A saga that is a step of another one is started only while that step is being called
+    /// for its action: a start that comes later than the undo of the step is refused.
     Start {
-        /// What is recorded first about it. Its definition must be there.
+        /// What is recorded first about it. Its definition must be there. `start_at_ms` is 0
+        /// for at once: the log's time is taken then. Without a deadline it has that of its
+        /// definition, from the start on. A repetition may leave out either.
         start: Start,
-        /// Who carries it out from the beginning, with epoch 1; nobody: the first that asks.
+        /// Who carries it out from the beginning, with epoch 1, if it counts as alive;
+        /// otherwise, or without one: the first that asks.
         owner: Option<OwnerId>,
     },
     /// Records events of a saga, all or none.
@@ -37,6 +43,10 @@ pub enum Command {
         events: Vec<Event>,
     },
     /// A person, or the saga that this one is a step of, does something.
+    ///
+    /// A saga may have to undo a step whose saga was never started. While the step is being
+    /// called for its undo, that is answered with [`Answer::Acted`](super::Answer::Acted) and
+    /// `sequence` 0: there is no such saga, and there never will be.
     Act {
         /// Which saga.
         saga: String,
@@ -59,14 +69,23 @@ pub enum Command {
         outcome: Reported,
     },
     /// An owner says that it is alive, and takes sagas over that nobody alive owns.
+    ///
+    /// What it has taken over, and what others did to its sagas, it is told until it says
+    /// that it has heard it, so that no lost answer leaves a saga to somebody who does not
+    /// know about it.
     Own {
         /// Who.
         owner: OwnerId,
-        /// For how long it counts as alive from now on; 0: it gives everything back, and
-        /// takes nothing.
+        /// For how long it counts as alive from now on, at most
+        /// [`SAGA_LEASE_MS_MAX`](crate::limits::SAGA_LEASE_MS_MAX); 0: it gives everything
+        /// back, and takes nothing.
         lease_ms: u64,
-        /// Most sagas that it takes over now.
+        /// Most sagas that it takes over now, with those that it was told of and has not
+        /// heard of.
         take_max: u32,
+        /// [`told`](super::Answer::Owned) of the last answer that it has got; 0 before the
+        /// first.
+        heard: u64,
     },
 }
 
@@ -83,4 +102,18 @@ pub enum Reported {
         /// The participant's words.
         message: String,
     },
+}
+
+impl Command {
+    /// The saga that it is about, if it is about one.
+    #[must_use]
+    pub fn saga(&self) -> Option<&str> {
+        match self {
+            Self::Start { start, .. } => Some(&start.saga),
+            Self::Append { saga, .. } | Self::Act { saga, .. } | Self::Report { saga, .. } => {
+                Some(saga)
+            }
+            Self::Define { .. } | Self::Own { .. } => None,
+        }
+    }
 }

@@ -1,5 +1,7 @@
-use super::OwnerId;
-use crate::saga::{Record, event::Event};
+use bytes::Bytes;
+
+use super::{Kept, Ledger, OwnerId};
+use crate::saga::{Record, codec::DecodeError, event::Event};
 
 /// One saga as a reader finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +40,44 @@ pub struct HistoryEntry {
     pub at_ms: u64,
     /// What happened; outputs and inputs in it are left out.
     pub event: Event,
+}
+
+impl Ledger {
+    /// One saga, with everything in memory.
+    #[must_use]
+    pub fn view(&self, now_ms: u64, id: &str) -> Option<View> {
+        if let Some(active) = self.active.get(id) {
+            return Some(self.view_of(&active.kept));
+        }
+        let ended = self.ended.get(now_ms, id).flatten()?;
+        Some(self.view_of(&ended))
+    }
+
+    /// One saga; `on_disk` is asked as with [`Ledger::apply_with`].
+    ///
+    /// # Errors
+    /// When `on_disk` fails, or what it gives cannot be read.
+    pub fn view_with<E: From<DecodeError>>(
+        &self,
+        now_ms: u64,
+        id: &str,
+        on_disk: impl FnOnce(&str) -> Result<Option<Bytes>, E>,
+    ) -> Result<Option<View>, E> {
+        if let Some(active) = self.active.get(id) {
+            return Ok(Some(self.view_of(&active.kept)));
+        }
+        let ended = self.find_ended(now_ms, id, on_disk)?;
+        Ok(ended.map(|kept| self.view_of(&kept)))
+    }
+
+    fn view_of(&self, kept: &Kept) -> View {
+        View {
+            record: kept.record.clone(),
+            epoch: kept.epoch,
+            owner: kept.tenure.and_then(|tenure| self.owners.owner(tenure)),
+            unseen: kept.unseen.clone(),
+            history: kept.entries(),
+            ended_at_ms: kept.ended_at_ms,
+        }
+    }
 }
