@@ -230,6 +230,24 @@ async fn a_data_group_without_a_leader_stops_only_its_own_messages() {
     }
 }
 
+/// The data group has recorded them, and its answer got lost.
+#[tokio::test]
+async fn receipts_without_a_result_are_told_again_on_the_next_stream() {
+    let cluster = Cluster::start(2).await;
+    let topics = cluster.topics(1).concat();
+    fill(&cluster, &topics, 3).await;
+    let mut consumer = Consumer::open(&cluster, &topics, 10).await;
+    consumer.until_delivered(6).await;
+    cluster.groups[1].cut_after(0);
+    consumer.ack(1, consumer.receipts()).await;
+    consumer.until_settled(1).await;
+    let result = &consumer.results[0];
+    assert_eq!((result.request_id, result.errors.as_slice()), (1, &[][..]));
+    for group in &cluster.groups {
+        assert_eq!(group.backlog("stock"), 0);
+    }
+}
+
 #[tokio::test]
 async fn receipts_do_not_wait_for_ever_and_without_any_data_group_the_stream_ends() {
     let options = Options {
