@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use outrigger_core::placement::Placement;
+use outrigger_core::saga::ledger;
 
 use crate::apply::Expiry as _;
 use crate::blocking::Blocking;
@@ -72,6 +73,8 @@ pub struct Status {
     pub delayed: u64,
     /// Messages that wait until they are forwarded to other data groups.
     pub outgoing: u64,
+    /// Sagas, their definitions and owners.
+    pub sagas: ledger::Counts,
 }
 
 /// The log of one data group on a node. Cheap to clone; all clones are the same log.
@@ -228,6 +231,7 @@ impl Log {
             parked: counts.parked,
             delayed: counts.delayed,
             outgoing: counts.outgoing,
+            sagas: counts.sagas,
         }
     }
 

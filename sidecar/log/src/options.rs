@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use outrigger_core::placement::Placement;
+use outrigger_core::saga::ledger;
 
 use crate::blocking::Blocking;
 use crate::cluster::ClusterOptions;
@@ -74,7 +75,7 @@ pub struct Options {
     pub disk_expire_percent: u64,
     /// From so much on, no new messages are taken.
     pub disk_refuse_percent: u64,
-    /// Transactions that wait for their verdict. In a cluster this and the seven following are
+    /// Transactions that wait for their verdict. In a cluster this and the eight following are
     /// those of the leader: it writes them into the log, from where they are in force on all
     /// nodes. They count in each data group by itself.
     pub unresolved_transactions_max: u64,
@@ -93,6 +94,8 @@ pub struct Options {
     /// Messages that wait until they are forwarded to other data groups, those of unresolved
     /// transactions included.
     pub outgoing_messages_max: u64,
+    /// Sagas and their definitions.
+    pub sagas: ledger::Limits,
     /// How often a leader is heard by the other nodes, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// How long a node waits for a leader before it stands for election, in milliseconds, at
@@ -154,6 +157,7 @@ impl Options {
             topics_max: limits.topics_max,
             consumer_groups_max: limits.consumer_groups_max,
             outgoing_messages_max: limits.outgoing_messages_max,
+            sagas: limits.sagas,
             heartbeat_interval_ms: 50,
             election_timeout_ms: 200,
             cluster: None,
@@ -285,6 +289,7 @@ impl Options {
             topics_max: self.topics_max,
             consumer_groups_max: self.consumer_groups_max,
             outgoing_messages_max: self.outgoing_messages_max,
+            sagas: self.sagas.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_core::lease::Progress;
+use outrigger_core::saga::{Definition, definition, ledger};
 use tokio::sync::watch;
 
 use crate::command::{ConsumerGroupId, TopicId, TransactionId};
@@ -157,6 +158,46 @@ impl Log {
             })
         };
         found.into_iter().filter_map(unresolved).collect()
+    }
+
+    /// A saga that has not ended, or that is still kept since.
+    ///
+    /// # Errors
+    ///
+    /// When derived state cannot be read.
+    pub fn saga(&self, id: &str) -> Result<Option<ledger::View>, StateError> {
+        self.shared().saga(id)
+    }
+
+    /// At most `limit` sagas after an id (empty: from the first on), in the order of the ids.
+    ///
+    /// # Errors
+    ///
+    /// When derived state cannot be read.
+    pub fn sagas(
+        &self,
+        filter: &ledger::Filter,
+        after: &str,
+        limit: usize,
+    ) -> Result<ledger::Page, StateError> {
+        self.shared().sagas(filter, after, limit)
+    }
+
+    /// A definition of sagas; the latest one of this name unless a version is given.
+    #[must_use]
+    pub fn saga_definition(
+        &self,
+        name: &str,
+        version: Option<definition::Version>,
+    ) -> Option<Arc<Definition>> {
+        self.shared().saga_definition(name, version)
+    }
+
+    /// All versions of the definition with this name, or the latest version of every one, in
+    /// order.
+    #[must_use]
+    pub fn saga_definitions(&self, name: Option<&str>) -> Vec<ledger::Defined> {
+        self.shared().saga_definitions(name)
     }
 
     /// A digest of everything that follows from the log: the same on every node that has

@@ -1,7 +1,9 @@
 //! Reading commands.
 
+use bytes::Bytes;
 use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
+use outrigger_core::saga::ledger;
 
 use super::batch::{Batch, VERSION};
 use super::encode::{event, flag, numbered, tag};
@@ -139,6 +141,15 @@ fn one<'a>(reader: &mut Reader<'a>) -> Result<RecordedCommand<'a>, CodecError> {
             upto: reader.number("upto")?,
         }),
         tag::SET_FIRST_LIMITS => Limits::read_first(reader).map(RecordedCommand::SetLimits),
+        tag::SET_SECOND_LIMITS => Limits::read_second(reader).map(RecordedCommand::SetLimits),
+        tag::SAGA => {
+            let length = reader.u32()?;
+            let bytes = Bytes::copy_from_slice(reader.take(length as usize)?);
+            let field = "saga command";
+            let command = ledger::Command::decode(bytes);
+            let command = command.map_err(|_| CodecError::Part { field })?;
+            Ok(RecordedCommand::Saga(Box::new(command)))
+        }
         tag::SET_LIMITS => Limits::read(reader).map(RecordedCommand::SetLimits),
         value => Err(unknown("command", value)),
     }

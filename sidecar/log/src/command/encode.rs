@@ -4,6 +4,7 @@ use bytes::Bytes;
 use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
 use outrigger_core::limits::TOPIC_CHARACTERS_MAX;
+use outrigger_core::saga::ledger;
 
 use super::batch::VERSION;
 use super::{
@@ -34,7 +35,10 @@ pub(super) mod tag {
     pub(in super::super) const SKIP_SPARSE_SEQUENCE: u8 = 17;
     pub(in super::super) const FORWARDED: u8 = 18;
     pub(in super::super) const FORWARD_DONE: u8 = 19;
-    pub(in super::super) const SET_LIMITS: u8 = 20;
+    /// Without the bounds of sagas.
+    pub(in super::super) const SET_SECOND_LIMITS: u8 = 20;
+    pub(in super::super) const SAGA: u8 = 21;
+    pub(in super::super) const SET_LIMITS: u8 = 22;
 }
 
 /// Which number of its producer a send has.
@@ -63,6 +67,8 @@ pub(super) mod event {
     pub(in super::super) const RETRY: u8 = 2;
 }
 
+/// The bounds of the state, at most.
+const LIMITS_BYTES_MAX: usize = 13 * 10;
 /// Tag, ids and numbers of a command that carries no bytes, at most.
 const COMMAND_BYTES_MAX: usize = 64;
 /// Everything of a message besides its stored bytes, at most.
@@ -117,14 +123,15 @@ impl Command {
                     scope.len() + key.len() + super::guard_input::encoded_bytes_max(input)
                 }
                 Self::Forwarded { messages, .. } => messages.iter().map(forwarded).sum(),
+                Self::Saga(command) => command.encoded_bytes_max(),
+                Self::SetLimits(_) => LIMITS_BYTES_MAX,
                 Self::SetTopicDurability { .. }
                 | Self::ForwardDone { .. }
                 | Self::SkipSequence(_)
                 | Self::Park { .. }
                 | Self::DeadLetter { .. }
                 | Self::Due { .. }
-                | Self::Expire { .. }
-                | Self::SetLimits(_) => 0,
+                | Self::Expire { .. } => 0,
             }
     }
 }
@@ -274,10 +281,27 @@ fn one(out: &mut Vec<u8>, command: &Command) {
             put_number(out, u64::from(*target));
             put_number(out, *upto);
         }
+        Command::Saga(command) => {
+            out.push(tag::SAGA);
+            saga(out, command);
+        }
         Command::SetLimits(limits) => {
             out.push(tag::SET_LIMITS);
             limits.write(out);
         }
+    }
+}
+
+/// Behind its length in four bytes, so that it is written in its place at once.
+fn saga(out: &mut Vec<u8>, command: &ledger::Command) {
+    let at = out.len();
+    put_u32(out, 0);
+    let begin = out.len();
+    command.put(out);
+    // Every command is smaller than an entry may be, far below 4 GiB.
+    let length = u32::try_from(out.len() - begin).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(at..begin) {
+        place.copy_from_slice(&length.to_le_bytes());
     }
 }
 

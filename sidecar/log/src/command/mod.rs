@@ -30,6 +30,7 @@ pub(crate) use {
 pub(crate) use {encode::group_config as encode_group_config, encode::verdict as encode_verdict};
 
 use bytes::Bytes;
+use outrigger_core::saga::ledger;
 use outrigger_core::{guard, half_message, lease};
 
 use crate::state::Limits;
@@ -56,6 +57,12 @@ pub struct ConsumerGroupConfig {
     pub max_attempts: u32,
     /// Waits before the second, third, ... delivery; the last one repeats.
     pub retry_delays_ms: Vec<u64>,
+}
+
+impl From<ledger::Command> for Command {
+    fn from(command: ledger::Command) -> Self {
+        Self::Saga(Box::new(command))
+    }
 }
 
 impl Command {
@@ -213,6 +220,8 @@ pub enum Command {
         /// The number of the last one of them.
         upto: u64,
     },
+    /// One change to the sagas of the data group.
+    Saga(Box<ledger::Command>),
     /// Sets the bounds of the state from here on. The leader proposes it by itself when it was
     /// started with others than those in force.
     SetLimits(Limits),

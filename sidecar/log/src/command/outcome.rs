@@ -1,5 +1,6 @@
 //! The answer to a command.
 
+use outrigger_core::saga::ledger;
 use outrigger_core::{guard, half_message};
 
 #[cfg(doc)]
@@ -53,6 +54,8 @@ pub enum Outcome {
     Applied,
     /// What the guard said.
     Guard(guard::Outcome),
+    /// What became of a change to the sagas; also that it was refused.
+    Saga(Box<ledger::Answer>),
     /// Refused; nothing changed.
     Refused(Refusal),
 }

@@ -1,6 +1,7 @@
 //! A command as it stands in an entry: borrowed from the entry's body, and with the place
 //! of each message in it instead of the message itself.
 
+use outrigger_core::saga::ledger;
 use outrigger_core::{guard, half_message, lease};
 
 use super::{
@@ -125,6 +126,9 @@ pub(crate) enum RecordedCommand<'a> {
         target: u32,
         upto: u64,
     },
+    /// A change to the sagas. It shares nothing with the entry's body, so that what it leaves
+    /// behind does not keep the whole body in memory.
+    Saga(Box<ledger::Command>),
     /// Other bounds of the state. Proposed by the leader itself.
     SetLimits(Limits),
 }

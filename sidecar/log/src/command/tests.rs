@@ -2,6 +2,7 @@ use bytes::Bytes;
 use outrigger_core::guard::{Input, Mode};
 use outrigger_core::half_message::Verdict;
 use outrigger_core::lease::Event;
+use outrigger_core::saga::{Phase, ledger};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -111,6 +112,26 @@ fn durability() -> impl Strategy<Value = Durability> {
     proptest::sample::select(vec![Accepted, Replicated, Synced])
 }
 
+/// The core tests all forms; here it matters that they stand between others.
+fn saga() -> impl Strategy<Value = ledger::Command> {
+    let report = (".*", ".*", bytes()).prop_map(|(saga, step, output)| ledger::Command::Report {
+        saga,
+        step,
+        phase: Phase::Action,
+        outcome: ledger::Reported::Success { output },
+    });
+    let own = any::<(u128, u64, u32, u64)>().prop_map(|(owner, lease_ms, take_max, heard)| {
+        ledger::Command::Own {
+            owner,
+            lease_ms,
+            take_max,
+            heard,
+        }
+    });
+    let define = bytes().prop_map(|encoded| ledger::Command::Define { encoded });
+    prop_oneof![report, own, define]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let replacements = || vec((any::<u32>(), bytes()), 0..4);
     let place = any::<(u32, u32, u32)>();
@@ -201,7 +222,8 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         any::<(u32, u64)>().prop_map(|(target, upto)| Command::ForwardDone { target, upto }),
-        (any::<[u64; 6]>(), any::<[u32; 2]>()).prop_map(|(wide, narrow)| {
+        saga().prop_map(Command::from),
+        (any::<[u64; 10]>(), any::<[u32; 3]>()).prop_map(|(wide, narrow)| {
             Command::SetLimits(Limits {
                 unresolved_transactions_max: wide[0],
                 resolved_retention_ms: wide[1],
@@ -211,6 +233,13 @@ fn command() -> impl Strategy<Value = Command> {
                 topics_max: narrow[0],
                 consumer_groups_max: narrow[1],
                 outgoing_messages_max: wide[5],
+                sagas: ledger::Limits {
+                    sagas_max: wide[6],
+                    definitions_max: wide[7],
+                    events_max: wide[8],
+                    unseen_acts_max: narrow[2],
+                    retention_ms: wide[9],
+                },
             })
         }),
     ]
@@ -349,6 +378,7 @@ fn restored(body: &Bytes, recorded: &RecordedCommand<'_>) -> Command {
             messages: messages.iter().map(forwarded).collect(),
         },
         RecordedCommand::ForwardDone { target, upto } => Command::ForwardDone { target, upto },
+        RecordedCommand::Saga(command) => Command::Saga(command),
         RecordedCommand::SetLimits(limits) => Command::SetLimits(limits),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,9 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
 /// Room on the disk, in MiB, without which a store whose commit has failed is not opened again.
 const REOPEN_ROOM_MIB: u64 = 8;
+
+/// The key of a record in its table, and the record.
+pub(crate) type StoredRecord = Result<(Vec<u8>, Slice), DerivedError>;
 
 /// The changes of one checkpoint.
 #[derive(Debug, Default)]
@@ -174,7 +178,11 @@ impl Opened {
             | Table::Target
             | Table::Source
             | Table::Progress
-            | Table::Guard => &self.records,
+            | Table::Guard
+            | Table::SagaDefinition
+            | Table::SagaOwner
+            | Table::Saga
+            | Table::EndedSaga => &self.records,
         }
     }
 
@@ -382,6 +390,35 @@ impl Store {
         });
         scanned?;
         Ok(())
+    }
+
+    /// Gives out the records of a table whose keys come after one, in the order of the keys.
+    pub(crate) fn after<T>(
+        &self,
+        table: Table,
+        after: &[u8],
+        look: impl FnOnce(&mut dyn Iterator<Item = StoredRecord>) -> T,
+    ) -> Result<T, DerivedError> {
+        let mut look = Some(look);
+        let found = self.with(|opened| {
+            let (after, end) = (table.key(after), [table.prefix() + 1]);
+            let range = (
+                Bound::Excluded(after.as_slice()),
+                Bound::Excluded(end.as_slice()),
+            );
+            let records = opened.keyspace(table).range::<&[u8], _>(range);
+            let mut records = records.map(|record| {
+                let (key, record) = record.into_inner()?;
+                Ok((key.get(1..).unwrap_or_default().to_vec(), record))
+            });
+            Ok(look.take().map(|look| look(&mut records)))
+        })?;
+        match (found.flatten(), look) {
+            (Some(found), _) => Ok(found),
+            (None, Some(look)) => Ok(look(&mut std::iter::empty())),
+            // It was looked, so there is something that was found.
+            (None, None) => Err(self.io_error(io::ErrorKind::NotFound.into())),
+        }
     }
 
     /// Every record of every table: its table, its whole key, and its bytes.

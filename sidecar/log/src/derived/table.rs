@@ -25,10 +25,18 @@ pub(crate) enum Table {
     Resolved,
     /// Guards, by scope and key. Begins with the time of expiry.
     Guard,
+    /// Definitions of sagas, by name and version.
+    SagaDefinition,
+    /// Owners of sagas, by number; without a number: where counting goes on.
+    SagaOwner,
+    /// Sagas that are kept in memory as well, by id.
+    Saga,
+    /// Sagas that have ended, by id. Begins with the time of expiry.
+    EndedSaga,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Topic,
         Self::Group,
@@ -41,6 +49,10 @@ impl Table {
         Self::Progress,
         Self::Resolved,
         Self::Guard,
+        Self::SagaDefinition,
+        Self::SagaOwner,
+        Self::Saga,
+        Self::EndedSaga,
     ];
 
     /// The table of a whole key, and the key in it.
@@ -67,6 +79,10 @@ impl Table {
             Self::Progress => "progress",
             Self::Resolved => "resolved",
             Self::Guard => "guard",
+            Self::SagaDefinition => "saga definition",
+            Self::SagaOwner => "saga owner",
+            Self::Saga => "saga",
+            Self::EndedSaga => "ended saga",
         }
     }
 
@@ -84,13 +100,19 @@ impl Table {
             Self::Progress => b'q',
             Self::Resolved => b'r',
             Self::Guard => b'k',
+            Self::SagaDefinition => b'f',
+            Self::SagaOwner => b'w',
+            Self::Saga => b'a',
+            Self::EndedSaga => b'e',
         }
     }
 
     /// True when a key's record begins with its time of expiry.
     pub(super) fn expires(key: &[u8]) -> bool {
         let prefix = key.first().copied();
-        prefix == Some(Self::Resolved.prefix()) || prefix == Some(Self::Guard.prefix())
+        [Self::Resolved, Self::Guard, Self::EndedSaga]
+            .into_iter()
+            .any(|table| prefix == Some(table.prefix()))
     }
 
     pub(super) fn key(self, key: &[u8]) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use outrigger_core::guard::Record;
 use outrigger_core::lease::Progress;
+use outrigger_core::saga::ledger;
 
 use super::StateError;
 use super::delayed::{DelayedMessage, DueKey};
@@ -16,6 +17,7 @@ use super::meta::Meta;
 use super::outgoing::OutgoingChanges;
 use super::producers::Producer;
 use super::record;
+use super::sagas;
 use super::topics::{TopicQueues, TopicRecord};
 use super::transactions::TransactionChanges;
 use crate::apply;
@@ -38,6 +40,7 @@ pub(super) struct Captured {
     incoming: BTreeMap<u32, u64>,
     transactions: TransactionChanges,
     guards: Arc<HashMap<Vec<u8>, Record>>,
+    sagas: ledger::Changes,
 }
 
 impl Captured {
@@ -54,6 +57,7 @@ impl Captured {
             incoming: machine.incoming.take_dirty(),
             transactions: machine.transactions.begin_checkpoint(),
             guards: machine.guards.begin(),
+            sagas: machine.sagas.begin_changes(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Captured {
         machine.outgoing.put_back(&self.outgoing);
         machine.incoming.put_back(self.incoming.keys().copied());
         machine.transactions.put_back(&self.transactions);
+        machine.sagas.put_back(&self.sagas);
         // What is not held twice need not be copied when it is taken back.
         drop(self);
         machine.transactions.put_back_verdicts();
@@ -136,6 +141,7 @@ impl Checkpoint {
         self.put_transactions(&mut changes);
         self.put_forwarding(&mut changes);
         self.put_rest(&mut changes);
+        sagas::write(&self.captured.sagas, &mut changes);
         changes.put(Table::Meta, &[], self.meta.write());
         changes
     }

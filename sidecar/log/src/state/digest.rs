@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::StateError;
 use super::machine::Machine;
 use super::record;
+use super::sagas;
 use crate::derived::Table;
 use crate::queue_index::ENTRY_BYTES;
 
@@ -29,6 +30,7 @@ impl Machine {
         self.digest_hot(&mut hasher);
         self.digest_resolved(&mut hasher)?;
         self.digest_guards(&mut hasher)?;
+        self.digest_sagas(&mut hasher)?;
         Ok(hasher.digest128())
     }
 
@@ -128,6 +130,29 @@ impl Machine {
             all.insert(key.clone(), record::write_guard(guard));
         }
         self.digest_alive(hasher, b'k', &all);
+        Ok(())
+    }
+
+    fn digest_sagas(&self, hasher: &mut Xxh3) -> Result<(), StateError> {
+        self.sagas.for_each(|key, bytes| {
+            part(hasher, b'a', key);
+            part(hasher, b'a', bytes);
+        });
+        let mut all = BTreeMap::new();
+        for (id, kept) in self.sagas.ended() {
+            let ended = all.entry(id.as_bytes().to_vec());
+            ended.or_insert_with(|| sagas::write_ended(kept));
+        }
+        self.store.scan(Table::EndedSaga, |id, bytes| {
+            all.entry(id.to_vec()).or_insert_with(|| bytes.to_vec());
+            Ok(())
+        })?;
+        // What has come back is among the others.
+        all.retain(|id, _| {
+            let id = std::str::from_utf8(id);
+            id.is_ok_and(|id| !self.sagas.is_active(id))
+        });
+        self.digest_alive(hasher, b'e', &all);
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub(super) fn export(store: &Store, meta: &Meta, new: NewFloor) -> io::Result<()
 
 /// What has expired is left out, and what a crash left of entries that come later.
 fn counts(table: Table, bytes: &[u8], meta: &Meta) -> Result<bool, DerivedError> {
-    if !matches!(table, Table::Resolved | Table::Guard) {
+    if !matches!(table, Table::Resolved | Table::Guard | Table::EndedSaga) {
         return Ok(true);
     }
     let expires_at_ms = bytes.first_chunk().copied().map_or(0, u64::from_le_bytes);

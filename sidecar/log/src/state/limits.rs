@@ -2,6 +2,8 @@
 //! they are a part of the state: they change at one entry of the log, on every replica and also
 //! when the log is applied again.
 
+use outrigger_core::saga::ledger;
+
 use crate::codec::{CodecError, Reader, put_number};
 
 /// Bounds of the replicated state.
@@ -24,6 +26,8 @@ pub struct Limits {
     /// Messages that wait until they are forwarded to other data groups, those of unresolved
     /// transactions included.
     pub outgoing_messages_max: u64,
+    /// Sagas and their definitions.
+    pub sagas: ledger::Limits,
 }
 
 impl Default for Limits {
@@ -38,6 +42,7 @@ impl Default for Limits {
             topics_max: 100_000,
             consumer_groups_max: 10_000,
             outgoing_messages_max: 1_000_000,
+            sagas: ledger::Limits::default(),
         }
     }
 }
@@ -52,9 +57,27 @@ impl Limits {
         put_number(out, u64::from(self.topics_max));
         put_number(out, u64::from(self.consumer_groups_max));
         put_number(out, self.outgoing_messages_max);
+        put_number(out, self.sagas.sagas_max);
+        put_number(out, self.sagas.definitions_max);
+        put_number(out, self.sagas.events_max);
+        put_number(out, u64::from(self.sagas.unseen_acts_max));
+        put_number(out, self.sagas.retention_ms);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let second = Self::read_second(reader)?;
+        let sagas = ledger::Limits {
+            sagas_max: reader.number("sagas_max")?,
+            definitions_max: reader.number("saga_definitions_max")?,
+            events_max: reader.number("saga_events_max")?,
+            unseen_acts_max: reader.number_u32("saga_unseen_acts_max")?,
+            retention_ms: reader.number("saga_retention_ms")?,
+        };
+        Ok(Self { sagas, ..second })
+    }
+
+    /// As they were written before there were sagas.
+    pub(crate) fn read_second(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         let first = Self::read_first(reader)?;
         Ok(Self {
             outgoing_messages_max: reader.number("outgoing_messages_max")?,

@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use outrigger_core::saga::ledger::Ledger;
+
 use super::catalog::Catalog;
 use super::delayed::{DUE_MESSAGES_MAX, Delayed, DelayedMessage};
 use super::groups::Groups;
@@ -58,6 +60,7 @@ pub(crate) struct Machine {
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
     pub(super) guards: Guards,
+    pub(super) sagas: Ledger,
     pub(super) store: Store,
     pub(super) files: Arc<Files>,
     /// The same topics and groups, for readers that must not wait for the state machine.
@@ -99,6 +102,7 @@ impl Machine {
             + self.incoming.unwritten()
             + self.transactions.unwritten()
             + self.guards.len() as u64
+            + self.sagas.unwritten()
     }
 
     fn one(
@@ -172,7 +176,9 @@ impl Machine {
                 messages,
             } => self.forwarded(context, source, first, queues, &messages),
             RecordedCommand::ForwardDone { target, upto } => self.forward_done(target, upto),
+            RecordedCommand::Saga(command) => self.saga(context, *command)?,
             RecordedCommand::SetLimits(limits) => {
+                self.sagas.set_limits(limits.sagas.clone());
                 self.limits = limits;
                 Outcome::Applied
             }

@@ -79,11 +79,13 @@ fn limits(reader: &mut Reader<'_>) -> Result<Limits, CodecError> {
     if reader.left() == 0 {
         return Ok(Limits::default());
     }
-    let mut first = reader.clone();
-    let limits = Limits::read_first(&mut first)?;
-    if first.left() == 0 {
-        *reader = first;
-        return Ok(limits);
+    for read_older in [Limits::read_first, Limits::read_second] {
+        let mut older = reader.clone();
+        let limits = read_older(&mut older)?;
+        if older.left() == 0 {
+            *reader = older;
+            return Ok(limits);
+        }
     }
     Limits::read(reader)
 }

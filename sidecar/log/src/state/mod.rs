@@ -24,6 +24,7 @@ mod overlay;
 mod producers;
 mod record;
 mod restore;
+mod sagas;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -311,6 +312,7 @@ impl Apply for State {
         let done = (
             machine.transactions.end_checkpoint(),
             machine.guards.finish(),
+            machine.sagas.end_changes(),
         );
         drop(machine);
         drop((done, captured));

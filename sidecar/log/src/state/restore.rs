@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use outrigger_core::saga::ledger::Ledger;
 use tokio::sync::watch;
 
 use super::catalog::Catalog;
@@ -54,6 +55,7 @@ impl Machine {
             outgoing: Outgoing::new(more_outgoing.clone()),
             incoming: Incoming::default(),
             guards: Guards::default(),
+            sagas: Ledger::new(meta.limits.sagas.clone()),
             store,
             files,
             catalog: Arc::clone(catalog),
@@ -64,6 +66,7 @@ impl Machine {
         machine.load_delayed(&meta)?;
         machine.load_outgoing()?;
         machine.load_producers()?;
+        machine.load_sagas()?;
         machine.publish_catalog();
         Ok((machine, meta))
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use outrigger_core::half_message::State;
 use outrigger_core::lease::Progress;
+use outrigger_core::saga::ledger;
 use tokio::sync::watch;
 
 use super::StateError;
@@ -54,6 +55,7 @@ pub(crate) struct Counts {
     pub(crate) parked: u64,
     pub(crate) delayed: u64,
     pub(crate) outgoing: u64,
+    pub(crate) sagas: ledger::Counts,
 }
 
 /// The state, for readers. Queues and names have locks of their own, so that consuming
@@ -255,6 +257,7 @@ impl Shared {
             parked: machine.transactions.parked_count(),
             delayed: machine.delayed.len() as u64,
             outgoing: machine.outgoing.len() as u64,
+            sagas: machine.sagas.counts(machine.stamp_ms),
         })
     }
 

@@ -2,10 +2,13 @@ mod admission;
 mod cost;
 mod expiry;
 mod failures;
+mod fate;
 mod forwarding;
 mod limits;
 mod model;
+mod model_transactions;
 mod places;
+mod sagas;
 mod scenarios;
 mod schedules;
 

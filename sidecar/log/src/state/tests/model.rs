@@ -13,21 +13,21 @@ use crate::command::{
     Refusal, TopicId, TransactionId,
 };
 
-struct Transaction {
-    fingerprint: u128,
-    parked: bool,
-    verdict: Option<(Verdict, u64)>,
-    messages: Vec<NewMessage>,
+pub(super) struct Transaction {
+    pub(super) fingerprint: u128,
+    pub(super) parked: bool,
+    pub(super) verdict: Option<(Verdict, u64)>,
+    pub(super) messages: Vec<NewMessage>,
 }
 
 /// What is to be expected of the state machine.
 pub(super) struct Model {
-    limits: Limits,
-    topics: Vec<String>,
+    pub(super) limits: Limits,
+    pub(super) topics: Vec<String>,
     groups: Vec<String>,
     pub(super) visible: BTreeMap<u32, Vec<Bytes>>,
     delayed: Vec<(u64, NewMessage)>,
-    transactions: BTreeMap<TransactionId, Transaction>,
+    pub(super) transactions: BTreeMap<TransactionId, Transaction>,
     producers: BTreeMap<u128, (u32, u64)>,
     refused: Vec<ProducerSequence>,
     /// By data group: messages with their numbers.
@@ -176,6 +176,7 @@ impl Model {
                 self.limits = limits.clone();
                 Outcome::Applied
             }
+            Command::Saga(_) => outcome.clone(),
         };
         assert_eq!(*outcome, expected, "{command:?}");
         if *outcome == Outcome::Applied {
@@ -311,14 +312,14 @@ impl Model {
         outcome.clone()
     }
 
-    fn room_for_delayed(&self, more: usize) -> bool {
+    pub(super) fn room_for_delayed(&self, more: usize) -> bool {
         let waiting = self.transactions.values();
         let waiting = waiting.filter(|one| one.verdict.is_none());
         let reserved: usize = waiting.map(|one| delayed(&one.messages)).sum();
         (self.delayed.len() + reserved + more) as u64 <= self.limits.delayed_messages_max
     }
 
-    fn room_for_outgoing(&self, more: usize) -> bool {
+    pub(super) fn room_for_outgoing(&self, more: usize) -> bool {
         let waiting = self.transactions.values();
         let waiting = waiting.filter(|one| one.verdict.is_none());
         let reserved: usize = waiting.map(|one| outgoing(&one.messages)).sum();
@@ -326,7 +327,7 @@ impl Model {
         (outgoing + reserved + more) as u64 <= self.limits.outgoing_messages_max
     }
 
-    fn deliver(&mut self, now_ms: u64, message: NewMessage) {
+    pub(super) fn deliver(&mut self, now_ms: u64, message: NewMessage) {
         if let Destination::There { group, .. } = message.destination {
             let number = self.last_outgoing.entry(group).or_default();
             *number += 1;
@@ -399,142 +400,14 @@ impl Model {
             self.show(message);
         }
     }
-
-    fn prepare(
-        &mut self,
-        id: TransactionId,
-        fingerprint: u128,
-        messages: &[NewMessage],
-    ) -> Outcome {
-        if let Some(known) = self.transactions.get(&id) {
-            if known.fingerprint == fingerprint {
-                return Outcome::Prepared { repeated: true };
-            }
-            return Outcome::Refused(Refusal::TransactionContentDiffers(id));
-        }
-        if messages.is_empty() {
-            return Outcome::Refused(Refusal::TransactionEmpty(id));
-        }
-        let topics = self.topics.len();
-        for message in messages {
-            match message.destination {
-                Destination::Here(topic) if topic.0 as usize >= topics => {
-                    return Outcome::Refused(Refusal::UnknownTopic(topic));
-                }
-                Destination::Here(_) | Destination::There { .. } => {}
-            }
-        }
-        let limit = self.limits.unresolved_transactions_max;
-        if self.unresolved() as u64 >= limit {
-            return Outcome::Refused(Refusal::TooManyUnresolved { limit });
-        }
-        if delayed(messages) > 0 && !self.room_for_delayed(delayed(messages)) {
-            return Outcome::Refused(Refusal::TooManyDelayed {
-                limit: self.limits.delayed_messages_max,
-            });
-        }
-        if outgoing(messages) > 0 && !self.room_for_outgoing(outgoing(messages)) {
-            return Outcome::Refused(Refusal::TooManyOutgoing {
-                limit: self.limits.outgoing_messages_max,
-            });
-        }
-        let transaction = Transaction {
-            fingerprint,
-            parked: false,
-            verdict: None,
-            messages: messages.to_vec(),
-        };
-        self.transactions.insert(id, transaction);
-        Outcome::Prepared { repeated: false }
-    }
-
-    fn resolve(
-        &mut self,
-        now_ms: u64,
-        id: TransactionId,
-        verdict: Verdict,
-        replacements: &[(u32, Bytes)],
-    ) -> Outcome {
-        let Some(transaction) = self.transactions.get_mut(&id) else {
-            return Outcome::Refused(Refusal::TransactionNotFound(id));
-        };
-        match transaction.verdict {
-            Some((recorded, _)) if recorded == verdict => {
-                return Outcome::Resolved { repeated: true };
-            }
-            Some((recorded, _)) => {
-                return Outcome::Refused(Refusal::TransactionContradiction { id, recorded });
-            }
-            None => {}
-        }
-        let mut messages = transaction.messages.clone();
-        if verdict == Verdict::Commit {
-            let count = messages.len() as u32;
-            for (place, _) in replacements {
-                if *place >= count {
-                    return Outcome::Refused(Refusal::UnknownMessage {
-                        id,
-                        message: *place,
-                        messages: count,
-                    });
-                }
-            }
-            for (place, message) in messages.iter_mut().enumerate() {
-                let stored = replacements.iter().find(|(of, _)| *of as usize == place);
-                match stored {
-                    Some((_, stored)) => message.stored = stored.clone(),
-                    None if message.from_fence => {
-                        return Outcome::Refused(Refusal::PayloadMissing {
-                            id,
-                            message: place as u32,
-                        });
-                    }
-                    None => {}
-                }
-            }
-        }
-        transaction.verdict = Some((verdict, now_ms));
-        if verdict == Verdict::Commit {
-            for message in messages {
-                self.deliver(now_ms, message);
-            }
-        }
-        Outcome::Resolved { repeated: false }
-    }
-
-    fn park(&mut self, id: TransactionId) -> Outcome {
-        match self.transactions.get_mut(&id) {
-            None => Outcome::Refused(Refusal::TransactionNotFound(id)),
-            Some(transaction) => match transaction.verdict {
-                Some((recorded, _)) => {
-                    Outcome::Refused(Refusal::TransactionResolved { id, recorded })
-                }
-                None => {
-                    transaction.parked = true;
-                    Outcome::Parked
-                }
-            },
-        }
-    }
-
-    fn resume(&mut self, id: TransactionId) -> Outcome {
-        match self.transactions.get_mut(&id) {
-            None => Outcome::Refused(Refusal::TransactionNotFound(id)),
-            Some(transaction) if transaction.verdict.is_none() && transaction.parked => {
-                transaction.parked = false;
-                Outcome::Resumed
-            }
-            Some(_) => Outcome::Refused(Refusal::TransactionNotParked(id)),
-        }
-    }
 }
 
-fn delayed(messages: &[NewMessage]) -> usize {
+pub(super) fn delayed(messages: &[NewMessage]) -> usize {
     let here = messages.iter().filter(|one| !one.destination.is_there());
     here.filter(|one| one.deliver_at_ms != 0).count()
 }
 
-fn outgoing(messages: &[NewMessage]) -> usize {
+pub(super) fn outgoing(messages: &[NewMessage]) -> usize {
     let there = messages.iter().filter(|one| one.destination.is_there());
     there.count()
 }

@@ -11,9 +11,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::Topic;
+use super::fate::{Fate, Then, then};
 use super::model::Model;
 use super::{Limits, Subject};
-use crate::apply::{Apply as _, Checkpoint as _, Expiry as _};
+use crate::apply::Expiry as _;
 use crate::command::{
     Command, ConsumerGroupConfig, ConsumerGroupId, Destination, Durability, ForwardedMessage,
     NewMessage, Outcome, ProducerSequence, StartFrom, TopicId, TransactionId,
@@ -190,54 +191,6 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// What happens after an entry.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Then {
-    Nothing,
-    Checkpoint,
-    /// A checkpoint begins, and is written while the next entries are applied.
-    CheckpointBegins,
-    /// The checkpoint that has begun, or one that begins now, fails.
-    CheckpointFails(Got),
-    Crash,
-    /// The crash comes when index and verdicts are written and the rest is not.
-    CrashInCheckpoint,
-    Reset,
-}
-
-/// How far a checkpoint got that failed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Got {
-    Nowhere,
-    IndexAndVerdicts,
-    /// It is on disk, but it could not be known.
-    Everywhere,
-}
-
-impl Got {
-    fn write(self, checkpoint: super::super::Checkpoint) {
-        match self {
-            Self::Nowhere => drop(checkpoint),
-            Self::IndexAndVerdicts => checkpoint.write_half().unwrap(),
-            Self::Everywhere => drop(checkpoint.write(None).unwrap()),
-        }
-    }
-}
-
-fn then() -> impl Strategy<Value = Then> {
-    prop_oneof![
-        6 => Just(Then::Nothing),
-        2 => Just(Then::Checkpoint),
-        2 => Just(Then::CheckpointBegins),
-        1 => Just(Then::CheckpointFails(Got::Nowhere)),
-        1 => Just(Then::CheckpointFails(Got::IndexAndVerdicts)),
-        1 => Just(Then::CheckpointFails(Got::Everywhere)),
-        1 => Just(Then::Crash),
-        1 => Just(Then::CrashInCheckpoint),
-        1 => Just(Then::Reset),
-    ]
-}
-
 /// Gives every message bytes of its own.
 fn number(commands: &mut [Command], next: &mut u32) {
     let mut stored = || {
@@ -381,9 +334,8 @@ fn run(schedule: Vec<Entry>) {
     let mut subject = Subject::new(limits());
     let mut untouched = Subject::new(limits());
     let mut model = Model::new(&limits());
-    let mut in_flight = None;
+    let mut fate = Fate::default();
     let mut now_ms = 1_000;
-    let mut floors = Vec::new();
     for (later_ms, commands, then) in schedule {
         now_ms += later_ms;
         model.first_offsets = first_offsets(&subject);
@@ -396,53 +348,13 @@ fn run(schedule: Vec<Entry>) {
         }
         let needed = model.oldest_needed();
         assert!(needed.is_none_or(|oldest| floor < oldest || floor == 0));
-        let finish = |subject: &mut Subject, in_flight: &mut Option<super::super::Checkpoint>| {
-            if let Some(checkpoint) = in_flight.take() {
-                checkpoint.write(None).unwrap();
-                subject.state.end_checkpoint(true);
-            }
-        };
-        match then {
-            Then::Nothing => {}
-            Then::Checkpoint => {
-                finish(&mut subject, &mut in_flight);
-                floors.extend(subject.checkpoint_with_floor());
-            }
-            Then::CheckpointBegins => {
-                finish(&mut subject, &mut in_flight);
-                in_flight = subject.state.begin_checkpoint();
-            }
-            Then::CheckpointFails(got) => {
-                let begun = in_flight.take();
-                if let Some(checkpoint) = begun.or_else(|| subject.state.begin_checkpoint()) {
-                    got.write(checkpoint);
-                    subject.state.end_checkpoint(false);
-                }
-            }
-            Then::Crash => {
-                in_flight = None;
-                subject = subject.crash();
-            }
-            Then::CrashInCheckpoint => {
-                finish(&mut subject, &mut in_flight);
-                if let Some(checkpoint) = subject.state.begin_checkpoint() {
-                    checkpoint.write_half().unwrap();
-                }
-                subject = subject.crash();
-            }
-            Then::Reset => {
-                in_flight = None;
-                subject.state.reset().unwrap();
-                assert_eq!(subject.state.applied(), None);
-                subject = subject.crash();
-            }
-        }
+        subject = fate.befall(subject, then);
     }
     check_visible(&subject, &model);
     check_outgoing(&subject, &model);
     assert_eq!(subject.digest(), untouched.digest());
     let floor = subject.state.shared().floor();
-    for (index, file) in floors.iter().filter(|(index, _)| *index <= floor) {
+    for (index, file) in fate.floors.iter().filter(|(index, _)| *index <= floor) {
         let newcomer = subject.newcomer(file);
         assert_eq!(newcomer.digest(), untouched.digest(), "from entry {index}");
         check_visible(&newcomer, &model);
