@@ -3,5 +3,6 @@
 
 pub mod convert;
 pub mod definition_file;
+pub mod executor;
 pub mod participant;
 pub mod store;

@@ -12,6 +12,7 @@ use crate::{
 pub(super) struct Delivery {
     attempts: u32,
     under_way: bool,
+    kept_back: bool,
     /// Why the last attempt failed, and when the next one may begin.
     failed: Option<(String, u64)>,
     delivered: bool,
@@ -24,7 +25,7 @@ impl Delivery {
             .failed
             .as_ref()
             .is_none_or(|(_, at_ms)| *at_ms <= now_ms);
-        if !due || self.under_way || self.delivered {
+        if !due || self.under_way || self.kept_back || self.delivered {
             return None;
         }
         self.under_way = true;
@@ -44,9 +45,28 @@ impl Delivery {
         }
     }
 
+    /// The attempt was not made.
+    pub(super) fn keep_back(&mut self) {
+        if self.under_way {
+            self.under_way = false;
+            self.kept_back = true;
+            self.attempts = self.attempts.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn let_through(&mut self) {
+        self.kept_back = false;
+    }
+
+    /// Nobody has tried anything that the next owner would not try again.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.under_way && self.failed.is_none() && !self.delivered
+    }
+
     /// When the next attempt may begin.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let failed = self.failed.as_ref().filter(|_| !self.under_way);
+        let waits = !self.under_way && !self.kept_back;
+        let failed = self.failed.as_ref().filter(|_| waits);
         failed.map(|(_, at_ms)| *at_ms)
     }
 

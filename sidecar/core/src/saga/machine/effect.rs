@@ -21,6 +21,21 @@ pub enum Input {
         /// How.
         outcome: Outcome,
     },
+    /// A [`Call`] was not made after all: whom it is for cannot be reached now. It has not
+    /// ended and is not under way, and no attempt is used up; it is asked for again after
+    /// [`Input::LetThrough`] and not before.
+    KeptBack {
+        /// Which step.
+        step: StepIndex,
+        /// What it was called for.
+        phase: Phase,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The delivery that was asked for was not tried, as with [`Input::KeptBack`].
+    DeliveryKeptBack,
+    /// Whatever was kept back may be tried now.
+    LetThrough,
     /// The events of the last [`Effect::Append`] are durable, and applied.
     Appended,
     /// The events of the last [`Effect::Append`] were refused, because others came first.

@@ -7,6 +7,8 @@ pub(super) struct Live {
     pub(super) sent: Option<Sent>,
     /// How a call has ended, while that is not recorded.
     pub(super) ended: Option<Ended>,
+    /// This call, if it is the one that is recorded, is not made for the time being.
+    pub(super) kept_back: Option<(Phase, u32)>,
     /// This owner has recorded the first attempt of the action, so no other one has sent it.
     pub(super) first_is_ours: bool,
 }

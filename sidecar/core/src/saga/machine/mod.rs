@@ -62,6 +62,14 @@ impl Saga {
         self.record.is_finished() && self.appending.is_none()
     }
 
+    /// Everything that this owner knows is recorded, and nothing is under way: the saga that
+    /// [`Saga::recover`] makes of its record is this one, but for calls that are kept back.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let idle = |live: &Live| live.sent.is_none() && live.ended.is_none();
+        self.appending.is_none() && self.live.iter().all(idle) && self.delivery.is_quiet()
+    }
+
     /// Takes a recorded event, its own or a person's, in the order of the record.
     /// `sequence` is its number, from 1. False: it was known already.
     ///
@@ -101,6 +109,16 @@ impl Saga {
                 attempt,
                 outcome,
             } => self.ended(now_ms, random, step, phase, attempt, outcome)?,
+            Input::KeptBack {
+                step,
+                phase,
+                attempt,
+            } => self.keep_back(step, phase, attempt),
+            Input::DeliveryKeptBack => self.delivery.keep_back(),
+            Input::LetThrough => {
+                self.live.iter_mut().for_each(|live| live.kept_back = None);
+                self.delivery.let_through();
+            }
             Input::Appended | Input::Refused => self.appending = None,
             Input::DeliveryEnded { delivered } => self.delivery.ended(now_ms, random, delivered),
         }
@@ -221,6 +239,17 @@ impl Saga {
         Ok(())
     }
 
+    fn keep_back(&mut self, step: StepIndex, phase: Phase, attempt: u32) {
+        let Some(live) = self.live.get_mut(usize::from(step)) else {
+            return;
+        };
+        let is_it = |sent: &Sent| sent.phase == phase && sent.attempt == attempt;
+        if live.sent.as_ref().is_some_and(is_it) {
+            live.sent = None;
+            live.kept_back = Some((phase, attempt));
+        }
+    }
+
     /// A call that nobody reported on is taken as timed out.
     fn time_out(&mut self, now_ms: u64, random: u64) {
         for step in self.record.indices() {
@@ -337,7 +366,10 @@ impl Saga {
             let working = Status::Working(stage_of(phase));
             let may = still && self.record.status() == working && ahead.status() == working;
             let live = self.live.get(usize::from(step));
-            let idle = live.is_some_and(|live| live.sent.is_none());
+            let idle = live.is_some_and(|live| {
+                let kept_back = live.kept_back == Some((phase, known.attempt));
+                live.sent.is_none() && !kept_back
+            });
             if !may || !idle || self.relevant_end(&self.record, step).is_some() {
                 continue;
             }

@@ -66,13 +66,18 @@ impl Call {
     /// `try`, `confirm` or `cancel`.
     #[must_use]
     pub fn phase_name(&self) -> &'static str {
-        match (self.mode, self.phase) {
-            (Mode::Saga, Phase::Action) => "action",
-            (Mode::Saga, Phase::Undo) => "undo",
-            (Mode::Tcc, Phase::Action) => "try",
-            (Mode::Tcc, Phase::Undo) => "cancel",
-            // Only TCC has it.
-            (Mode::Saga | Mode::Tcc, Phase::Confirm) => "confirm",
-        }
+        phase_name(self.mode, self.phase)
+    }
+}
+
+/// What a phase is called by those who take part.
+pub(in crate::saga) fn phase_name(mode: Mode, phase: Phase) -> &'static str {
+    match (mode, phase) {
+        (Mode::Saga, Phase::Action) => "action",
+        (Mode::Saga, Phase::Undo) => "undo",
+        (Mode::Tcc, Phase::Action) => "try",
+        (Mode::Tcc, Phase::Undo) => "cancel",
+        // Only TCC has it.
+        (Mode::Saga | Mode::Tcc, Phase::Confirm) => "confirm",
     }
 }

@@ -166,12 +166,17 @@ impl Endpoint {
         &self.0.operation
     }
 
+    /// It is called over gRPC; otherwise over HTTP.
+    pub(in crate::saga) fn is_grpc(&self) -> bool {
+        self.0.protocol == Protocol::Grpc
+    }
+
     pub(super) fn protocol(&self) -> Protocol {
         self.0.protocol
     }
 
     /// What fails together.
-    pub(super) fn authority(&self) -> &Arc<str> {
+    pub(in crate::saga) fn authority(&self) -> &Arc<str> {
         &self.0.authority
     }
 

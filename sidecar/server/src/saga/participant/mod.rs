@@ -30,6 +30,7 @@ mod words;
 mod tests;
 
 pub use call::Call;
+pub(in crate::saga) use call::phase_name;
 pub use caller::Caller;
 pub use endpoint::{Endpoint, EndpointError};
 pub use not_tried::{KeptBack, NotTried};
