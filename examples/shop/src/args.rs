@@ -14,6 +14,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArgs {
+    /// What binds the services together.
+    #[arg(long, value_enum, default_value_t = Mode::Messages)]
+    pub(crate) mode: Mode,
     /// How many orders to place. With --input, at most so many of its lines.
     #[arg(long)]
     pub(crate) orders: Option<usize>,
@@ -26,11 +29,10 @@ pub(crate) struct RunArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
-    /// What the three services keep their data in.
+    /// What the services keep their data in.
     #[arg(long, value_enum, default_value_t = Kind::Sqlite)]
     pub(crate) database: Kind,
-    /// A PostgreSQL server to make the three databases in; without it a private one is
-    /// started.
+    /// A PostgreSQL server to make the databases in; without it a private one is started.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) postgres_url: Option<String>,
     /// Leave the databases, the log and the processes' output for a look.
@@ -50,6 +52,39 @@ pub(crate) struct RunArgs {
     /// price.
     #[arg(long)]
     pub(crate) input: Option<PathBuf>,
+    /// The sidecar's program; otherwise it is built, or taken from beside this one.
+    #[arg(long, hide = true)]
+    pub(crate) outrigger: Option<PathBuf>,
+}
+
+/// What binds the services of the shop together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Half-messages: whatever a sale means for others happens later
+    Messages,
+    /// A saga: all services do their part, or what was done is undone
+    Saga,
+    /// TCC: all services reserve their part; then all confirm it, or all cancel it
+    Tcc,
+}
+
+impl Mode {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Saga => "saga",
+            Self::Tcc => "tcc",
+        }
+    }
+
+    /// The services that there are, in the order of [`ServiceName`].
+    pub(crate) fn services(self) -> &'static [ServiceName] {
+        use ServiceName::{Order, Payments, Points, Stock};
+        match self {
+            Self::Messages => &[Order, Stock, Points],
+            Self::Saga | Self::Tcc => &[Order, Stock, Points, Payments],
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,6 +104,8 @@ pub(crate) enum Role {
 pub(crate) struct ServiceArgs {
     #[arg(value_enum)]
     pub(crate) name: ServiceName,
+    #[arg(long, value_enum, default_value_t = Mode::Messages)]
+    pub(crate) mode: Mode,
     /// Where it serves HTTP.
     #[arg(long)]
     pub(crate) listen: SocketAddr,
@@ -78,6 +115,9 @@ pub(crate) struct ServiceArgs {
     /// The sidecar.
     #[arg(long)]
     pub(crate) sidecar: String,
+    /// Of a saga: where all services serve HTTP, in the order of their names here.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) participants: Vec<SocketAddr>,
     /// Dies as by `kill -9` at the so-many-th time that it comes to its worst moment.
     #[arg(long)]
     pub(crate) crash_at: Option<u64>,
@@ -88,6 +128,7 @@ pub(crate) enum ServiceName {
     Order,
     Stock,
     Points,
+    Payments,
 }
 
 impl ServiceName {
@@ -96,6 +137,7 @@ impl ServiceName {
             Self::Order => "order",
             Self::Stock => "stock",
             Self::Points => "points",
+            Self::Payments => "payments",
         }
     }
 }

@@ -8,12 +8,16 @@ use crate::input::Order;
 const SCARCE_ONE_IN: usize = 10;
 const SCARCE_PERCENT: i64 = 85;
 
-/// Pieces of each SKU. Enough of most, but too few of the most wanted ones, so that some
-/// orders have to be refused.
+/// Pieces of each SKU: too few of the most wanted ones, so that some orders have to be refused.
 pub(crate) fn initial_stock(orders: &[Order]) -> BTreeMap<String, i64> {
+    scarce(orders.iter().map(|order| (&*order.sku, order.quantity)))
+}
+
+/// As much of everything as is wanted, but too little of what is wanted most.
+pub(crate) fn scarce<'o>(wants: impl Iterator<Item = (&'o str, i64)>) -> BTreeMap<String, i64> {
     let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
-    for order in orders {
-        *wanted.entry(order.sku.clone()).or_default() += order.quantity;
+    for (what, amount) in wants {
+        *wanted.entry(what.to_owned()).or_default() += amount;
     }
     let mut by_demand: Vec<(String, i64)> = wanted.into_iter().collect();
     by_demand.sort_by_key(|(_, wanted)| std::cmp::Reverse(*wanted));
@@ -21,13 +25,13 @@ pub(crate) fn initial_stock(orders: &[Order]) -> BTreeMap<String, i64> {
     by_demand
         .into_iter()
         .enumerate()
-        .map(|(rank, (sku, wanted))| {
+        .map(|(rank, (what, wanted))| {
             let has = if rank < scarce {
                 wanted * SCARCE_PERCENT / 100
             } else {
                 wanted
             };
-            (sku, has)
+            (what, has)
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
-use crate::{customers::Http, processes::Supervised, run::Shop};
+use crate::{args::ServiceName, customers::Http, processes::Supervised, shop::Shop};
 
 /// Lives of each service that end in a crash.
 const CRASHES_PER_SERVICE: usize = 4;
@@ -30,6 +30,7 @@ pub(crate) struct Plan {
     /// For each life of a consumer: after how many effects it dies, before the ack.
     pub(crate) stock_crashes: Vec<u64>,
     pub(crate) points_crashes: Vec<u64>,
+    pub(crate) payments_crashes: Vec<u64>,
     /// In order of `at_answered`.
     events: Vec<Event>,
 }
@@ -89,11 +90,26 @@ impl Plan {
             }));
         }
         events.sort_by_key(|event| event.at_answered);
+        // Drawn last, so that the seeds of runs without payments mean what they meant.
+        let payments_crashes = (0..CRASHES_PER_SERVICE)
+            .map(|_| random.random_range(1..=life_max))
+            .collect();
         Self {
             order_crashes,
             stock_crashes,
             points_crashes,
+            payments_crashes,
             events,
+        }
+    }
+
+    /// In which moments the lives of a service end.
+    pub(crate) fn crashes(&self, service: ServiceName) -> &[u64] {
+        match service {
+            ServiceName::Order => &self.order_crashes,
+            ServiceName::Stock => &self.stock_crashes,
+            ServiceName::Points => &self.points_crashes,
+            ServiceName::Payments => &self.payments_crashes,
         }
     }
 
@@ -117,7 +133,7 @@ impl Plan {
                         sidecar.process.kill().await;
                     }
                 }
-                EventKind::PauseOrderService(time) => shop.order.pause(time).await,
+                EventKind::PauseOrderService(time) => shop.order().pause(time).await,
                 EventKind::KillNode(id) => {
                     self.wait_for_all(shop, http).await?;
                     kill(shop.cluster.node(id)).await;
@@ -125,7 +141,7 @@ impl Plan {
                 EventKind::KillLeader => {
                     self.wait_for_all(shop, http).await?;
                     // Nobody leads just now when it cannot be told.
-                    if let Ok(health) = shop.admin().await?.health().await {
+                    if let Ok(health) = shop.client().await?.admin().health().await {
                         kill(shop.cluster.node(health.node_id)).await;
                     }
                 }

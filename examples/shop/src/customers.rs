@@ -15,12 +15,8 @@ use hyper_util::{
 };
 
 use crate::{
-    input::Order,
     progress::Progress,
-    services::{
-        Sold,
-        order::{Answer, Status},
-    },
+    services::order::{Answer, Status},
 };
 
 /// One try. The order service may wait for its sidecar for ten seconds.
@@ -73,12 +69,12 @@ impl Http {
             .with_context(|| format!("{url} is not ready after {at_most:?}"))?
     }
 
-    async fn post(&self, url: &str, sold: &Sold) -> anyhow::Result<Status> {
+    async fn post(&self, url: &str, body: Bytes) -> anyhow::Result<Status> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(url)
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(serde_json::to_vec(sold)?))?;
+            .body(Full::from(body))?;
         let (status, body) = self.call(request).await?;
         match status {
             StatusCode::OK | StatusCode::CREATED | StatusCode::CONFLICT => {
@@ -90,20 +86,26 @@ impl Http {
     }
 }
 
+/// What a customer sends.
+pub(crate) struct Wish {
+    pub(crate) order_id: String,
+    pub(crate) body: Bytes,
+}
+
 /// Places all orders, `concurrency` at a time, and returns the answers by order id.
 pub(crate) async fn place_all(
     http: &Http,
     url: &str,
-    orders: &[Order],
+    wishes: &[Wish],
     concurrency: usize,
     progress: &Progress,
 ) -> anyhow::Result<BTreeMap<String, Status>> {
-    progress.begin("placing", orders.len());
-    futures::stream::iter(orders)
-        .map(|order| async move {
-            let status = place(http, url, order).await?;
+    progress.begin("placing", wishes.len());
+    futures::stream::iter(wishes)
+        .map(|wish| async move {
+            let status = place(http, url, wish).await?;
             progress.answered();
-            Ok((order.order_id.clone(), status))
+            Ok((wish.order_id.clone(), status))
         })
         .buffer_unordered(concurrency.max(1))
         .try_collect()
@@ -112,23 +114,16 @@ pub(crate) async fn place_all(
 
 /// An order that was placed is answered as before, so trying again is harmless whatever
 /// became of the try before.
-async fn place(http: &Http, url: &str, order: &Order) -> anyhow::Result<Status> {
-    let sold = Sold {
-        order_id: order.order_id.clone(),
-        customer: order.customer.clone(),
-        sku: order.sku.clone(),
-        quantity: order.quantity,
-        cents: order.cents()?,
-    };
+async fn place(http: &Http, url: &str, wish: &Wish) -> anyhow::Result<Status> {
     let begun = tokio::time::Instant::now();
     loop {
-        match http.post(url, &sold).await {
+        match http.post(url, wish.body.clone()).await {
             Ok(status) => return Ok(status),
             Err(error) if begun.elapsed() > Duration::from_millis(ORDER_MAX_MS) => {
-                return Err(error.context(format!("{} has no answer", order.order_id)));
+                return Err(error.context(format!("{} has no answer", wish.order_id)));
             }
             Err(error) => {
-                tracing::debug!(order = order.order_id, %error, "trying again");
+                tracing::debug!(order = wish.order_id, %error, "trying again");
                 tokio::time::sleep(Duration::from_millis(RETRY_AFTER_MS)).await;
             }
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sqlx::Pool;
 
+use crate::args::ServiceName;
 use crate::{
     database::ShopDatabase,
     services::{effects::points, order::Status},
@@ -44,9 +45,9 @@ pub(crate) struct Readers<DB: ShopDatabase> {
 impl<DB: ShopDatabase> Readers<DB> {
     pub(crate) async fn open(databases: &Databases) -> anyhow::Result<Self> {
         Ok(Self {
-            orders: DB::connect(&databases.orders).await?,
-            stock: DB::connect(&databases.stock).await?,
-            points: DB::connect(&databases.points).await?,
+            orders: DB::connect(databases.url(ServiceName::Order)).await?,
+            stock: DB::connect(databases.url(ServiceName::Stock)).await?,
+            points: DB::connect(databases.url(ServiceName::Points)).await?,
         })
     }
 

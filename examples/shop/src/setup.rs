@@ -9,17 +9,22 @@ use sqlx::{
 };
 
 use crate::{
-    args::{Kind, RunArgs},
+    args::{Kind, RunArgs, ServiceName},
     database::{ShopDatabase, Value, is_sqlite},
     postgres::PrivatePostgres,
-    services::{effects, order},
 };
+
+/// What a service's database has in the beginning.
+pub(crate) struct Contents {
+    pub(crate) service: ServiceName,
+    pub(crate) tables: &'static [&'static str],
+    /// A statement with a name and an amount, and what it is run with.
+    pub(crate) rows: Option<(&'static str, BTreeMap<String, i64>)>,
+}
 
 /// Where each service keeps its data.
 pub(crate) struct Databases {
-    pub(crate) orders: String,
-    pub(crate) stock: String,
-    pub(crate) points: String,
+    urls: Vec<(ServiceName, String)>,
     /// The server to remove them from again.
     server: Option<String>,
     /// Stops when it is dropped.
@@ -27,36 +32,54 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Makes three databases with their tables, and fills the shelves.
+    /// Makes the databases with their tables and fills them.
     pub(crate) async fn create(
         args: &RunArgs,
         directory: &Path,
-        initial_stock: &BTreeMap<String, i64>,
+        contents: &[Contents],
     ) -> anyhow::Result<Self> {
+        let names: Vec<ServiceName> = contents.iter().map(|c| c.service).collect();
         let databases = match args.database {
-            Kind::Sqlite => Self::in_directory(directory),
-            Kind::Postgres => Self::on_server(args.postgres_url.as_deref(), directory).await?,
+            Kind::Sqlite => Self::in_directory(directory, &names),
+            Kind::Postgres => {
+                Self::on_server(args.postgres_url.as_deref(), directory, &names).await?
+            }
         };
-        if is_sqlite(&databases.orders) {
-            databases.fill::<Sqlite>(initial_stock).await?;
-        } else {
-            databases.fill::<Postgres>(initial_stock).await?;
+        for contents in contents {
+            let url = databases.url(contents.service);
+            if is_sqlite(url) {
+                fill::<Sqlite>(url, contents).await?;
+            } else {
+                fill::<Postgres>(url, contents).await?;
+            }
         }
         Ok(databases)
     }
 
-    fn in_directory(directory: &Path) -> Self {
-        let url = |name: &str| format!("sqlite://{}/{name}.db", directory.display());
+    /// Of one of the services that there are.
+    pub(crate) fn url(&self, service: ServiceName) -> &str {
+        let mut urls = self.urls.iter();
+        let found = urls.find(|(name, _)| *name == service);
+        found.map_or("", |(_, url)| url)
+    }
+
+    fn in_directory(directory: &Path, names: &[ServiceName]) -> Self {
+        let url = |name: &ServiceName| {
+            let file = format!("{}.db", name.as_str());
+            (*name, format!("sqlite://{}/{file}", directory.display()))
+        };
         Self {
-            orders: url("orders"),
-            stock: url("stock"),
-            points: url("points"),
+            urls: names.iter().map(url).collect(),
             server: None,
             private: None,
         }
     }
 
-    async fn on_server(url: Option<&str>, directory: &Path) -> anyhow::Result<Self> {
+    async fn on_server(
+        url: Option<&str>,
+        directory: &Path,
+        names: &[ServiceName],
+    ) -> anyhow::Result<Self> {
         let private = match url {
             Some(_) => None,
             None => Some(PrivatePostgres::start(directory).await?),
@@ -72,40 +95,20 @@ impl Databases {
             .with_context(|| format!("cannot connect to {server}"))?;
         let run = std::process::id();
         let mut urls = Vec::new();
-        for name in ["orders", "stock", "points"] {
-            let name = format!("shop_{run}_{name}");
-            let create = format!("CREATE DATABASE {name}");
+        for name in names {
+            let database = format!("shop_{run}_{}", name.as_str());
+            let create = format!("CREATE DATABASE {database}");
             sqlx::raw_sql(AssertSqlSafe(create))
                 .execute(&mut connection)
                 .await?;
-            urls.push(with_database(&server, &name)?);
+            urls.push((*name, with_database(&server, &database)?));
         }
         connection.close().await?;
-        let [orders, stock, points] = urls
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("three databases were made"))?;
         Ok(Self {
-            orders,
-            stock,
-            points,
+            urls,
             server: Some(server),
             private,
         })
-    }
-
-    async fn fill<DB: ShopDatabase>(
-        &self,
-        initial_stock: &BTreeMap<String, i64>,
-    ) -> anyhow::Result<()> {
-        let orders = create_tables::<DB>(&self.orders, &order::TABLES).await?;
-        put::<DB>(&orders, order::PUT_ON_SHELF, initial_stock).await?;
-        orders.close().await;
-        let stock = create_tables::<DB>(&self.stock, &effects::STOCK_TABLES).await?;
-        put::<DB>(&stock, effects::PUT_IN_STOCK, initial_stock).await?;
-        stock.close().await;
-        let points = create_tables::<DB>(&self.points, &effects::POINTS_TABLES).await?;
-        points.close().await;
-        Ok(())
     }
 
     /// Removes what was made on somebody's server. A private one goes away as a whole, and
@@ -113,7 +116,7 @@ impl Databases {
     pub(crate) async fn remove(self, keep: bool) -> anyhow::Result<()> {
         if let (Some(server), None, false) = (&self.server, &self.private, keep) {
             let mut connection = PgConnection::connect(server).await?;
-            for url in [&self.orders, &self.stock, &self.points] {
+            for (_, url) in &self.urls {
                 let options = PgConnectOptions::from_str(url)?;
                 let name = options.get_database().unwrap_or_default();
                 let drop = format!("DROP DATABASE {name} WITH (FORCE)");
@@ -140,6 +143,15 @@ fn with_database(url: &str, database: &str) -> anyhow::Result<String> {
         .filter(|(server, _)| !server.ends_with('/'))
         .context("the PostgreSQL URL names no database")?;
     Ok(format!("{server}/{database}{options}"))
+}
+
+async fn fill<DB: ShopDatabase>(url: &str, contents: &Contents) -> anyhow::Result<()> {
+    let pool = create_tables::<DB>(url, contents.tables).await?;
+    if let Some((sql, amounts)) = &contents.rows {
+        put::<DB>(&pool, sql, amounts).await?;
+    }
+    pool.close().await;
+    Ok(())
 }
 
 async fn create_tables<DB: ShopDatabase>(

@@ -5,7 +5,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Failures, Supervised, free_address};
+use super::{Environment, Failures, Supervised, free_address};
 
 /// The nodes that keep the log of a run together.
 #[derive(Default)]
@@ -26,6 +26,7 @@ impl Cluster {
         directory: &Path,
         count: usize,
         groups: u32,
+        environment: &Environment,
         failures: &Failures,
     ) -> anyhow::Result<Self> {
         let peers = (0..count)
@@ -42,6 +43,7 @@ impl Cluster {
             let name = format!("node-{id}");
             let data = directory.join(&name);
             let (binary, peers) = (PathBuf::from(binary), peers.clone());
+            let environment = environment.clone();
             let process = Supervised::start(name, directory, failures, move |_| {
                 let mut command = Command::new(&binary);
                 command
@@ -50,7 +52,8 @@ impl Cluster {
                     .arg("--data")
                     .arg(&data)
                     .args(["--listen", &edge.to_string()])
-                    .args(["--http", &http.to_string()]);
+                    .args(["--http", &http.to_string()])
+                    .envs(environment.clone());
                 command
             });
             nodes.push(Node {

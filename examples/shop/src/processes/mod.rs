@@ -1,4 +1,4 @@
-//! The child processes: sidecars, the nodes of a cluster, and the three services.
+//! The child processes: sidecars, the nodes of a cluster, and the services.
 
 mod cluster;
 mod service;
@@ -12,9 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use service::service;
+pub(crate) use service::Service;
 pub(crate) use sidecar::{Sidecar, find_or_build};
 pub(crate) use supervised::{Failures, Supervised, failures};
+
+/// Settings of the sidecar's program, as environment variables.
+pub(crate) type Environment = Vec<(&'static str, String)>;
 
 /// A port of the loopback that is free now, for a process that is started next.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {

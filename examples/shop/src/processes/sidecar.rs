@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::process::Command;
 
-use super::{Failures, Supervised, free_address};
+use super::{Environment, Failures, Supervised, free_address};
 use crate::{args::ServiceName, services::PRODUCER_GROUP};
 
 /// A sidecar of a run.
@@ -37,11 +37,13 @@ impl Sidecar {
         binary: PathBuf,
         directory: &Path,
         orders_database: &str,
+        environment: &Environment,
         failures: &Failures,
     ) -> anyhow::Result<Self> {
         let config_file = write_config(directory, orders_database)?;
-        let data = directory.join("log");
+        let (data, environment) = (directory.join("log"), environment.clone());
         Self::start_with("outrigger", binary, directory, failures, move |command| {
+            command.envs(environment.clone());
             command.arg("serve").arg("--data").arg(&data);
             command.args(["--groups", &groups.to_string()]);
             command.arg("--config").arg(&config_file);
@@ -56,16 +58,18 @@ impl Sidecar {
         binary: PathBuf,
         directory: &Path,
         orders_database: &str,
+        environment: &Environment,
         failures: &Failures,
     ) -> anyhow::Result<Self> {
         let config_file = match service {
             ServiceName::Order => Some(write_config(directory, orders_database)?),
-            ServiceName::Stock | ServiceName::Points => None,
+            ServiceName::Stock | ServiceName::Points | ServiceName::Payments => None,
         };
-        let nodes = nodes.to_owned();
+        let (nodes, environment) = (nodes.to_owned(), environment.clone());
         let name = format!("sidecar-{}", service.as_str());
         Self::start_with(&name, binary, directory, failures, move |command| {
             command.args(["sidecar", "--log", &nodes]);
+            command.envs(environment.clone());
             if let Some(config_file) = &config_file {
                 command.arg("--config").arg(config_file);
             }

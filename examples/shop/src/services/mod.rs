@@ -1,5 +1,5 @@
-//! The three services. Each is a process of its own with a database of its own, and talks
-//! to the others only through Outrigger.
+//! The services. Each is a process of its own with a database of its own, and talks to the
+//! others only through Outrigger.
 
 mod crash;
 pub(crate) mod effects;
@@ -17,10 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    args::{ServiceArgs, ServiceName},
+    args::{Mode, ServiceArgs, ServiceName},
     database::{ShopDatabase, is_sqlite},
+    sagas,
 };
-use crash::CrashPlan;
+pub(crate) use crash::CrashPlan;
 
 /// Where the order service announces what it has sold.
 pub(crate) const TOPIC: &str = "orders";
@@ -56,13 +57,16 @@ async fn serve_on<DB: ShopDatabase>(args: ServiceArgs) -> anyhow::Result<()> {
     let crash = Arc::new(CrashPlan::new(args.crash_at));
     let stop = stop_on_sigterm()?;
 
-    let (api, working) = match args.name {
-        ServiceName::Order => (order::api(&client, pool, crash), None),
-        ServiceName::Stock => {
+    let (api, working) = match (args.mode, args.name) {
+        (Mode::Saga | Mode::Tcc, _) | (Mode::Messages, ServiceName::Payments) => {
+            (sagas::api(&args, &client, pool, crash).await?, None)
+        }
+        (Mode::Messages, ServiceName::Order) => (order::api(&client, pool, crash), None),
+        (Mode::Messages, ServiceName::Stock) => {
             let consumer = effects::consume(&client, effects::STOCK, pool.clone(), crash, &stop);
             (effects::stock_api(pool), Some(tokio::spawn(consumer)))
         }
-        ServiceName::Points => {
+        (Mode::Messages, ServiceName::Points) => {
             let consumer = effects::consume(&client, effects::POINTS, pool.clone(), crash, &stop);
             (effects::points_api(pool), Some(tokio::spawn(consumer)))
         }
