@@ -35,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "outrigger-log",
             "outrigger-proto",
             "outrigger-sdk",
+            "shop",
         ],
     ),
 ];

@@ -143,6 +143,7 @@ impl Cluster {
         Ok(Served {
             uri: format!("http://{edge}"),
             processes: processes.collect(),
+            helpers: Vec::new(),
         })
     }
 

@@ -39,25 +39,28 @@ impl Seen {
     }
 }
 
-/// CPU time of client and server between two moments.
+/// CPU time of client, server and what it calls, between two moments.
 pub(super) struct Meter {
     started: Instant,
     cpu: Duration,
     processes: Vec<u32>,
+    helpers: Vec<u32>,
 }
 
 impl Meter {
     pub(super) fn start(served: &Served) -> Self {
         Self {
             started: Instant::now(),
-            cpu: cpu(&served.processes),
+            cpu: cpu(&served.processes, &served.helpers),
             processes: served.processes.clone(),
+            helpers: served.helpers.clone(),
         }
     }
 
     pub(super) fn report(&self, scenario: &'static str, seen: &Seen) -> Report {
         let seconds = self.started.elapsed().as_secs_f64();
-        let cpu = cpu(&self.processes).saturating_sub(self.cpu).as_secs_f64();
+        let cpu = cpu(&self.processes, &self.helpers);
+        let cpu = cpu.saturating_sub(self.cpu).as_secs_f64();
         let acknowledged = seen.acknowledged;
         Report {
             scenario,
@@ -81,9 +84,9 @@ impl Meter {
     }
 }
 
-fn cpu(processes: &[u32]) -> Duration {
+fn cpu(processes: &[u32], helpers: &[u32]) -> Duration {
     let own = std::process::id();
-    let all = processes.iter().chain([&own]);
+    let all = processes.iter().chain(helpers).chain([&own]);
     all.filter_map(|process| usage::cpu_time(*process)).sum()
 }
 

@@ -10,6 +10,7 @@ mod failover;
 mod load;
 mod rejoin;
 mod report;
+mod saga;
 mod scenario;
 mod served;
 mod sidecar;
@@ -60,6 +61,14 @@ pub struct Arguments {
     /// rejoin: what is written while the node is away
     #[arg(long, default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     bytes: u64,
+    /// saga: steps of each, one after the other, over HTTP with participants in their own process
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=128))]
+    steps: u32,
+    /// saga: after the load, kill the sidecar while so many sagas are held at a step, and measure
+    /// how fast the next one takes them over and finishes them; one of three participants is dead
+    #[arg(long, value_name = "SAGAS", conflicts_with_all = ["server", "cluster"],
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    orphans: Option<u32>,
     /// Where the sidecar's data and the disk probe go [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -78,6 +87,11 @@ enum Scenario {
     Failover,
     /// How long a node takes to catch up (of 3 nodes unless --cluster says more)
     Rejoin,
+    /// Sagas, each from its start to its end
+    Saga,
+    /// The participants of sagas; started by bench itself
+    #[value(hide = true)]
+    Participants,
 }
 
 /// Nodes of a cluster that nobody said the size of.
@@ -94,8 +108,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if let (Scenario::Saga, Some(orphans)) = (arguments.scenario, arguments.orphans) {
+        let report = runtime.block_on(async {
+            let (directory, _temporary) = directory(&arguments)?;
+            saga::orphans::run(&arguments, &directory, orphans).await
+        })?;
+        report.print(arguments.json)?;
+        anyhow::ensure!(report.is_good(), "not all sagas completed");
+        return Ok(());
+    }
     match arguments.scenario {
-        Scenario::Half | Scenario::Publish | Scenario::Consume => {
+        Scenario::Participants => runtime.block_on(saga::participants::serve())?,
+        Scenario::Half | Scenario::Publish | Scenario::Consume | Scenario::Saga => {
             let reports = runtime.block_on(measure(&arguments))?;
             for report in &reports {
                 report.print(arguments.json)?;
@@ -150,6 +174,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<report::Report>> {
             let served = served::Served {
                 uri: server.clone(),
                 processes: Vec::new(),
+                helpers: Vec::new(),
             };
             scenario::run(arguments, &served).await?
         }

@@ -21,6 +21,7 @@ use super::{
     Arguments, Scenario,
     load::{Meter, Seen},
     report::Report,
+    saga,
     served::Served,
 };
 
@@ -34,7 +35,10 @@ pub(super) async fn run(arguments: &Arguments, served: &Served) -> anyhow::Resul
         Scenario::Half => half(arguments, served, &client).await,
         Scenario::Publish => Ok(vec![publish(arguments, served, &client).await?]),
         Scenario::Consume => Ok(vec![consume(arguments, served, &client).await?]),
-        Scenario::Failover | Scenario::Rejoin => anyhow::bail!("no load of its own"),
+        Scenario::Saga => Ok(vec![saga::run(arguments, served, &client).await?]),
+        Scenario::Failover | Scenario::Rejoin | Scenario::Participants => {
+            anyhow::bail!("no load of its own")
+        }
     }
 }
 

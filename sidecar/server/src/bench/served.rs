@@ -5,4 +5,6 @@ pub(super) struct Served {
     pub(super) uri: String,
     /// Its processes; none when they are somebody else's.
     pub(super) processes: Vec<u32>,
+    /// Processes that it calls; their CPU time counts as the client's does.
+    pub(super) helpers: Vec<u32>,
 }

@@ -69,11 +69,17 @@ impl Sidecar {
         Served {
             uri: self.uri.clone(),
             processes: self.child.id().into_iter().collect(),
+            helpers: Vec::new(),
         }
     }
 
     pub(super) async fn stop(mut self) {
         stop(&mut self.child).await;
+    }
+
+    /// As kill -9. Returns when the process is gone.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 }
 
