@@ -4,6 +4,7 @@ pub mod chaos;
 pub mod checker;
 pub mod cluster;
 pub mod half_messages;
+pub mod participant;
 pub mod servers;
 pub mod sidecar;
 pub mod simulation;

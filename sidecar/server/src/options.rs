@@ -1,6 +1,6 @@
 //! From the configuration to the options of each part.
 
-use outrigger_core::limits;
+use outrigger_core::{limits, saga::ledger};
 use outrigger_log as log;
 
 use crate::{
@@ -26,6 +26,12 @@ pub(crate) fn log(config: &Config) -> log::Options {
         disk_warn_percent: config.log.disk_warn_percent,
         disk_expire_percent: config.log.disk_expire_percent,
         disk_refuse_percent: config.log.disk_refuse_percent,
+        sagas: ledger::Limits {
+            sagas_max: config.saga.running_max,
+            definitions_max: config.saga.definitions_max,
+            retention_ms: config.saga.retention_ms,
+            ..ledger::Limits::default()
+        },
         ..log::Options::new(&config.data)
     }
 }

@@ -11,4 +11,5 @@
 mod check_back;
 mod failover;
 mod harness;
+mod sagas;
 mod unreachable;

@@ -17,3 +17,4 @@ mod durability;
 mod harness;
 mod lifecycle;
 mod passed_over;
+mod sagas;

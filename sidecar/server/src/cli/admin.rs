@@ -19,6 +19,11 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Its address.
+    pub(super) fn url(&self) -> &str {
+        &self.server
+    }
+
     pub(super) async fn connect(&self) -> anyhow::Result<AdminClient<Channel>> {
         AdminClient::connect(self.server.clone())
             .await

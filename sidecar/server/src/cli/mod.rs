@@ -4,6 +4,7 @@ mod admin;
 mod cluster;
 mod migrate;
 mod node;
+mod saga;
 mod serve;
 mod sidecar;
 mod topics;
@@ -41,6 +42,8 @@ enum Command {
     Groups(admin::Groups),
     /// List, show, decide and resume transactions.
     Transactions(admin::Transactions),
+    /// Define and start sagas, and look after them.
+    Saga(saga::Arguments),
     /// Show and change the nodes of a cluster.
     Cluster(cluster::Arguments),
     /// Show whether a sidecar is ready, and what it holds.
@@ -51,6 +54,7 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     init_tracing();
     let result = match cli.command {
+        Command::Saga(arguments) => return ended(in_runtime(saga::run(arguments))),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Node(arguments) => node::run(arguments),
         Command::Sidecar(arguments) => sidecar::run(arguments),
@@ -62,8 +66,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cluster(arguments) => in_runtime(cluster::run(arguments)),
         Command::Health(arguments) => in_runtime(admin::health(arguments)),
     };
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             report(&error);
             ExitCode::FAILURE
@@ -81,7 +89,7 @@ fn init_tracing() {
         .init();
 }
 
-fn in_runtime(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn in_runtime<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

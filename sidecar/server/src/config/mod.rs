@@ -9,6 +9,7 @@ mod cluster;
 mod database;
 mod durability;
 mod overrides;
+mod saga;
 mod sidecar;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -26,6 +27,7 @@ pub use self::{
     database::{DatabaseKind, DatabaseUrl},
     durability::Durability,
     overrides::{ClusterOverrides, Overrides, SidecarOverrides},
+    saga::SagaConfig,
     sidecar::SidecarConfig,
 };
 
@@ -93,6 +95,8 @@ pub struct Config {
     pub producer_groups: BTreeMap<String, ProducerGroupConfig>,
     /// Idempotency guards.
     pub guards: GuardsConfig,
+    /// Sagas.
+    pub saga: SagaConfig,
     /// A node's place in a cluster; for `outrigger node` only.
     pub cluster: ClusterConfig,
     /// A sidecar without a log of its own; for `outrigger sidecar` only.
@@ -116,6 +120,7 @@ impl Default for Config {
             check_back: CheckBackConfig::default(),
             producer_groups: BTreeMap::new(),
             guards: GuardsConfig::default(),
+            saga: SagaConfig::default(),
             cluster: ClusterConfig::default(),
             sidecar: SidecarConfig::default(),
         }
@@ -343,6 +348,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Error> {
         self.sidecar.check()?;
+        self.saga.check()?;
         self.listen.check_loopback("listen")?;
         self.http.check_loopback("http")?;
         self.check_sizes()?;

@@ -28,5 +28,6 @@ pub(crate) use self::{
     groups::Groups,
     message::{tag_hash, with_body},
     publish::too_many_operations,
+    refusal::unexpected as unexpected_outcome,
     topics::{Topics, unknown as unknown_topic},
 };

@@ -29,6 +29,8 @@ use Repeat::{Harmless, NeverAfterSending};
 
 /// Begins the path of every call of applications.
 const APPLICATIONS: &str = "/outrigger.v1.";
+/// Begins the path of every call about sagas, which every process answers itself.
+pub(super) const SAGAS: &str = "/outrigger.v1.Saga/";
 
 impl Method {
     /// What the table says of a gRPC path; `None` for what every process answers itself.
@@ -88,6 +90,7 @@ impl Method {
             | "/outrigger.cluster.v1.Cluster/Remove"
             | "/outrigger.cluster.v1.Cluster/Replace"
             | "/outrigger.cluster.v1.Cluster/Transfer" => Self::Unary(NeverAfterSending),
+            sagas if sagas.starts_with(SAGAS) => return None,
             // A call that is newer than this process.
             newer if newer.starts_with(APPLICATIONS) => Self::Stream,
             _ => return None,
@@ -123,9 +126,9 @@ mod tests {
                     let streams = call.client_streaming() || call.server_streaming();
                     let method = Method::of(&path);
                     let fits = match method {
+                        None => path.starts_with(SAGAS),
                         Some(Method::Unary(_)) => !streams,
                         Some(Method::Publish | Method::Stream) => streams,
-                        None => false,
                     };
                     assert!(fits, "{path}: {method:?}");
                     seen += 1;
@@ -143,6 +146,7 @@ mod tests {
             "/outrigger.v1.Guard/Increment",
             "/outrigger.v1.Admin/DecideTransaction",
             "/outrigger.v1.Admin/ResumeTransaction",
+            "/outrigger.cluster.v1.Sagas/Submit",
         ] {
             assert_eq!(
                 Method::of(path),
@@ -153,12 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn every_process_answers_for_itself_who_it_is() {
+    fn every_process_answers_for_itself_who_it_is_and_about_sagas() {
         for path in [
             "/outrigger.cluster.v1.Cluster/Status",
             "/outrigger.cluster.v1.Cluster/Digest",
             "/outrigger.cluster.v1.Cluster/ReadQueue",
             "/outrigger.cluster.v1.Peers/Exchange",
+            "/outrigger.v1.Saga/Start",
+            "/outrigger.v1.Saga/Retry",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         ] {

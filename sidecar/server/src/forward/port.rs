@@ -13,7 +13,7 @@ use tokio::{sync::SetOnce, time::timeout};
 use tonic::{Code, body::Body, codegen::Service, service::Routes};
 use tower::Layer;
 
-use super::{Method, Ways, data_group, failure, forwarder};
+use super::{Method, Ways, data_group, failure, forwarder, method::SAGAS};
 use crate::edge::status::Failure;
 
 /// Begins the path of what operators ask of a cluster.
@@ -118,6 +118,9 @@ impl Port {
         request: Request<Body>,
     ) -> Answer {
         let Opened { ways, router } = opened;
+        if request.uri().path().starts_with(SAGAS) {
+            return here.call(request).boxed();
+        }
         let named = match data_group::named(request.headers(), ways.groups()) {
             Ok(None) if ways.groups() == 1 => Some(0),
             Ok(named) => named,

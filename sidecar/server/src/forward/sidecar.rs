@@ -1,7 +1,10 @@
 //! The life of `outrigger sidecar`: it keeps nothing, and stands between an application and
 //! the cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use outrigger_proto::stored::guard_server::GuardServer;
 use tokio::{
@@ -26,6 +29,7 @@ use crate::{
     http::{self, Readiness},
     options,
     route::Router,
+    saga::{Running, SagaService},
     serve::{Error, Signals, address_of, bind, grpc, router},
 };
 
@@ -54,18 +58,23 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(finder.run(Arc::clone(&doubt)));
     let leader_wait_ms = config.sidecar.leader_wait_ms;
     let ports = PortLayer::new(leader_wait_ms);
+    let sagas = SagaService::new(closing.clone());
+    let running: Arc<Mutex<Option<Running>>> = Arc::default();
     let opening = Opening {
         ports: ports.clone(),
         config: config.clone(),
         doubt,
         closing: closing.clone(),
         readiness: readiness.clone(),
+        sagas: sagas.clone(),
+        address: address_of(&grpc),
+        running: running.clone(),
     };
     tasks.spawn(opening.run(leaders));
 
     let (stop, stopping) = watch::channel(false);
     let check_back = start_check_back(&config, &ports, stopping.clone(), &mut tasks)?;
-    let mut here = Routes::default();
+    let mut here = Routes::new(sagas.server());
     let mut layer = ports.clone();
     if config.guards.redis_url.is_some() {
         let remote = Arc::new(RemoteGuards::new(ports.layer(Routes::default())));
@@ -81,6 +90,15 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     tracing::info!(drain_ms = config.drain_ms, "draining");
     readiness.end("it is shutting down");
+    let running = running
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(sagas) = running {
+        sagas
+            .drain(Duration::from_millis(config.drain_ms / 2))
+            .await;
+    }
     closing.cancel();
     let _ = stop.send(true);
     let drain = async {
@@ -114,6 +132,10 @@ struct Opening {
     doubt: Arc<Notify>,
     closing: CancellationToken,
     readiness: Readiness,
+    sagas: SagaService,
+    /// Of this process's own port.
+    address: String,
+    running: Arc<Mutex<Option<Running>>>,
 }
 
 impl Opening {
@@ -147,7 +169,9 @@ impl Opening {
         let ways = Ways::new(forwarders.into_iter().map(Forward::client).collect())?;
         let router = router(&ways, &self.config)?;
         let routes = router.as_ref().map(Router::routes);
-        self.ports.open(Opened::new(ways, routes));
+        self.ports.open(Opened::new(ways.clone(), routes));
+        let running = Running::begin(&self.config, ways, &self.address, &self.sagas);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         let closing = self.closing.clone();
         Ok(async move {
             closing.cancelled().await;

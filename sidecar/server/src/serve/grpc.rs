@@ -17,10 +17,11 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// The services that reflection tells of: those that the ports serve. What the protocol has
 /// beyond them is for others to serve (`Participant`).
-pub(crate) const SERVED: [&str; 7] = [
+pub(crate) const SERVED: [&str; 8] = [
     "outrigger.v1.Producer",
     "outrigger.v1.Consumer",
     "outrigger.v1.Guard",
+    "outrigger.v1.Saga",
     "outrigger.v1.Admin",
     "outrigger.cluster.v1.Cluster",
     "grpc.health.v1.Health",

@@ -35,6 +35,7 @@ use crate::{
     gauges, guards,
     http::{self, Readiness},
     options, route,
+    saga::{self, SagaService},
 };
 
 /// Why the sidecar could not start, or ended.
@@ -114,7 +115,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             Some(cluster::Node::begin(&config, peer, edge, readiness.clone()).await?)
         }
     };
-    let mut here = Routes::default();
+    let closing = CancellationToken::new();
+    let sagas = SagaService::new(closing.clone());
+    let mut here = Routes::new(sagas.server());
     if let Some(node) = &node {
         here = here.add_service(node.service());
         tracing::info!(
@@ -136,7 +139,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         here,
         is_alone: node.is_none(),
         options: forward_options,
-        closing: CancellationToken::new(),
+        closing,
     };
 
     let options = options::log(&config);
@@ -158,6 +161,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         opened = opened => opened?,
         () = signals.next() => return Ok(()),
     };
+    let sagas = saga::Running::begin(&config, edge.ways.clone(), &grpc_address, &sagas);
     let common = Common {
         config: Arc::new(config.clone()),
         ways: edge.ways,
@@ -210,6 +214,10 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         if let Some(spreading) = spreading {
             spreading.abort();
         }
+        // While there are still leaders that take them back.
+        sagas
+            .drain(Duration::from_millis(config.drain_ms / 2))
+            .await;
         if node.is_some() {
             // Calls under way meet leaders that can answer them.
             join_all(logs.iter().map(Log::step_back)).await;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use outrigger_log::{Log, forwarding};
-use outrigger_proto::cluster::groups_server::GroupsServer;
+use outrigger_proto::cluster::{groups_server::GroupsServer, sagas_server::SagasServer};
 use outrigger_proto::stored::{
     admin_server::AdminServer, consumer_server::ConsumerServer, guard_server::GuardServer,
     producer_server::ProducerServer,
@@ -19,6 +19,7 @@ use crate::{
         status::Failure,
     },
     guards, options,
+    saga::{self, Keeper},
 };
 
 /// Everything that runs only while this node leads: the services for applications, delivery,
@@ -77,11 +78,13 @@ impl Tenure {
             readiness.clone(),
         );
         let producer = ProducerServer::new(producer).max_decoding_message_size(bytes);
+        let keeper = SagasServer::new(Keeper::new(log.clone()));
         let deliver = ConsumerServer::new(consumer.clone()).max_decoding_message_size(bytes);
         let mut routes = Routes::new(producer)
             .add_service(deliver)
             .add_service(GuardServer::new(GuardService::new(guards)))
-            .add_service(AdminServer::new(admin));
+            .add_service(AdminServer::new(admin))
+            .add_service(keeper.max_decoding_message_size(saga::CALL_BYTES_MAX));
         let mut forwarding = None;
         if ways.groups() > 1 {
             let arrivals = Arrivals::new(log.clone(), config.default_queues);
