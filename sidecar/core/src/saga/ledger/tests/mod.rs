@@ -1,3 +1,4 @@
+mod naive;
 mod scenarios;
 
 use std::sync::Arc;
