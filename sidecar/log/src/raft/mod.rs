@@ -1,5 +1,6 @@
 //! The Raft group over the write-ahead log.
 
+mod beginning;
 mod checkpointer;
 mod control;
 mod disk;
@@ -25,12 +26,13 @@ mod timer;
 mod timing;
 mod types;
 
+pub(crate) use beginning::settle;
 pub(crate) use checkpointer::CheckpointLimits;
 pub(crate) use disk::{DiskLimits, DiskWatch};
 pub use error::NodeError;
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 pub(crate) use network::FRAME_BYTES_MAX;
-pub(crate) use node::{Node, NodeOptions, settle};
+pub(crate) use node::{Node, NodeOptions};
 pub(crate) use retention::RetentionLimits;
 pub use runtime::seed_elections;
 pub(crate) use timing::Timing;
