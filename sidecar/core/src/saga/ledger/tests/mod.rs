@@ -1,3 +1,4 @@
+mod forms;
 mod naive;
 mod scenarios;
 

@@ -733,7 +733,7 @@ fn events_of(steps: usize) -> Vec<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn the_ledger_does_what_is_naively_expected(
