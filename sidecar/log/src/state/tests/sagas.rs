@@ -305,8 +305,11 @@ fn run(schedule: Vec<Entry>) {
         assert_eq!(subject.submit(now_ms, &commands), expected);
         assert_eq!(untouched.submit(now_ms, &commands), expected);
         subject = fate.befall(subject, then);
-        check(&subject, &player.model, now_ms);
+        if then != Then::Nothing {
+            check(&subject, &player.model, now_ms);
+        }
     }
+    check(&subject, &player.model, now_ms);
     assert_eq!(subject.digest(), untouched.digest());
     let floor = subject.state.shared().floor();
     assert_eq!(floor, 0);
@@ -318,7 +321,7 @@ fn run(schedule: Vec<Entry>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn sagas_are_kept_whatever_crashes(
