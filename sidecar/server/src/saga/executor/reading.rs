@@ -80,6 +80,11 @@ impl Executor {
             self.lose(hold);
             return;
         }
+        // What it calls now takes the place that was kept for it.
+        self.leave_bed(hold);
+        let Some(held) = self.sagas.get(hold) else {
+            return;
+        };
         match &mut held.state {
             State::Loading => {
                 // Epoch 1 may be the first epoch of somebody else.
@@ -103,7 +108,6 @@ impl Executor {
             },
             State::Asleep => {}
         }
-        self.leave_bed(hold);
         if self.sagas.get(hold).is_some_and(|held| held.poked) {
             self.want_to_read(hold);
         }
