@@ -7,6 +7,7 @@ mod mysql;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod statements;
 
 use std::future::Future;
 

@@ -1,18 +1,13 @@
 use sqlx::{MySql, MySqlConnection, Pool, Transaction, mysql::MySqlDatabaseError};
 use uuid::Uuid;
 
-use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
+use super::{
+    FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect, statements::statements,
+};
 
-const INSERT_COMMIT: &str =
-    "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?, 'commit', ?)";
 const INSERT_ROLLBACK: &str =
     "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?, 'rollback', ?)";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = ?";
-const HOLDS_FENCE: &str =
-    "SELECT 1 FROM outrigger_transaction WHERE id = ? AND decision = 'commit'";
-const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = ? AND message_id = ?";
-const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = ? WHERE id = ?";
-const INSERT_INBOX: &str = "INSERT INTO outrigger_inbox (consumer, message_id) VALUES (?, ?)";
 
 /// How long the insert of a decision waits for a local transaction that is running, in
 /// seconds; the smallest that there is.
@@ -28,41 +23,17 @@ const RECORD_CHANGED: u16 = 1020;
 impl LocalDatabase for MySql {}
 
 impl Dialect for MySql {
+    statements! {
+        insert_commit: "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?, 'commit', ?)",
+        write_payload: "UPDATE outrigger_transaction SET payload = ? WHERE id = ?",
+        holds_fence: "SELECT 1 FROM outrigger_transaction WHERE id = ? AND decision = 'commit'",
+        // Not INSERT IGNORE, which would also cut off what is too long.
+        insert_inbox: "INSERT INTO outrigger_inbox (consumer, message_id) VALUES (?, ?)",
+        holds_inbox: "SELECT 1 FROM outrigger_inbox WHERE consumer = ? AND message_id = ?",
+    }
+
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
         pool.begin().await
-    }
-
-    async fn insert_commit(
-        connection: &mut MySqlConnection,
-        id: Uuid,
-        producer_group: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(INSERT_COMMIT)
-            .bind(id.to_string())
-            .bind(producer_group)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn write_payload(
-        connection: &mut MySqlConnection,
-        id: Uuid,
-        payload: &[u8],
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(WRITE_PAYLOAD)
-            .bind(payload)
-            .bind(id.to_string())
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn holds_fence(connection: &mut MySqlConnection, id: Uuid) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_FENCE)
-            .bind(id.to_string())
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     async fn decide(
@@ -92,36 +63,6 @@ impl Dialect for MySql {
             .fetch_one(&mut *connection)
             .await?;
         Ok(row)
-    }
-
-    async fn insert_inbox(
-        connection: &mut MySqlConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        // Not INSERT IGNORE, which would also cut off what is too long.
-        let inserted = sqlx::query(INSERT_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .execute(connection)
-            .await;
-        match inserted {
-            Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn holds_inbox(
-        connection: &mut MySqlConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     /// Only what InnoDB says of a transaction that it has rolled back, or that is still

@@ -1,17 +1,12 @@
-use sqlx::{PgConnection, Pool, Postgres, Transaction};
+use sqlx::{Pool, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
+use super::{
+    FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect, statements::statements,
+};
 
-const INSERT_COMMIT: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'commit', $2)";
 const INSERT_ROLLBACK: &str = "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'rollback', $2) ON CONFLICT DO NOTHING";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = $1::uuid";
-const HOLDS_FENCE: &str =
-    "SELECT 1 FROM outrigger_transaction WHERE id = $1::uuid AND decision = 'commit'";
-const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = $1 AND message_id = $2";
-const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = $2 WHERE id = $1::uuid";
-const INSERT_INBOX: &str =
-    "INSERT INTO outrigger_inbox (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
 /// Under a stricter level the insert of a decision would fail, instead of seeing that
 /// somebody else was first.
@@ -26,41 +21,16 @@ const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '2s'";
 impl LocalDatabase for Postgres {}
 
 impl Dialect for Postgres {
+    statements! {
+        insert_commit: "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES ($1::uuid, 'commit', $2)",
+        write_payload: "UPDATE outrigger_transaction SET payload = $1 WHERE id = $2::uuid",
+        holds_fence: "SELECT 1 FROM outrigger_transaction WHERE id = $1::uuid AND decision = 'commit'",
+        insert_inbox: "INSERT INTO outrigger_inbox (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        holds_inbox: "SELECT 1 FROM outrigger_inbox WHERE consumer = $1 AND message_id = $2",
+    }
+
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
         pool.begin().await
-    }
-
-    async fn insert_commit(
-        connection: &mut PgConnection,
-        id: Uuid,
-        producer_group: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(INSERT_COMMIT)
-            .bind(id.to_string())
-            .bind(producer_group)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn write_payload(
-        connection: &mut PgConnection,
-        id: Uuid,
-        payload: &[u8],
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(WRITE_PAYLOAD)
-            .bind(id.to_string())
-            .bind(payload)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn holds_fence(connection: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_FENCE)
-            .bind(id.to_string())
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     async fn decide(
@@ -85,31 +55,6 @@ impl Dialect for Postgres {
             .bind(id.to_string())
             .fetch_one(pool)
             .await
-    }
-
-    async fn insert_inbox(
-        connection: &mut PgConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query(INSERT_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .execute(connection)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    async fn holds_inbox(
-        connection: &mut PgConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     /// An answer of the server to COMMIT means that it did not commit, except where it only

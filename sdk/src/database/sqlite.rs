@@ -1,18 +1,12 @@
-use sqlx::{Pool, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Pool, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::{FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect};
+use super::{
+    FenceRow, LocalDatabase, barrier::barrier_dialect, sealed::Dialect, statements::statements,
+};
 
-const INSERT_COMMIT: &str =
-    "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'commit', ?2)";
 const INSERT_ROLLBACK: &str = "INSERT OR IGNORE INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'rollback', ?2)";
 const SELECT: &str = "SELECT decision, payload FROM outrigger_transaction WHERE id = ?1";
-const HOLDS_FENCE: &str =
-    "SELECT 1 FROM outrigger_transaction WHERE id = ?1 AND decision = 'commit'";
-const HOLDS_INBOX: &str = "SELECT 1 FROM outrigger_inbox WHERE consumer = ?1 AND message_id = ?2";
-const WRITE_PAYLOAD: &str = "UPDATE outrigger_transaction SET payload = ?2 WHERE id = ?1";
-const INSERT_INBOX: &str =
-    "INSERT OR IGNORE INTO outrigger_inbox (consumer, message_id) VALUES (?1, ?2)";
 
 /// A deferred transaction that begins to write after another one has written is refused at
 /// once, without waiting for the busy timeout; an immediate one waits for its turn.
@@ -26,41 +20,16 @@ const CONSTRAINT: i32 = 19;
 impl LocalDatabase for Sqlite {}
 
 impl Dialect for Sqlite {
+    statements! {
+        insert_commit: "INSERT INTO outrigger_transaction (id, decision, producer_group) VALUES (?1, 'commit', ?2)",
+        write_payload: "UPDATE outrigger_transaction SET payload = ?1 WHERE id = ?2",
+        holds_fence: "SELECT 1 FROM outrigger_transaction WHERE id = ?1 AND decision = 'commit'",
+        insert_inbox: "INSERT OR IGNORE INTO outrigger_inbox (consumer, message_id) VALUES (?1, ?2)",
+        holds_inbox: "SELECT 1 FROM outrigger_inbox WHERE consumer = ?1 AND message_id = ?2",
+    }
+
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
         pool.begin_with(BEGIN).await
-    }
-
-    async fn insert_commit(
-        connection: &mut SqliteConnection,
-        id: Uuid,
-        producer_group: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(INSERT_COMMIT)
-            .bind(id.to_string())
-            .bind(producer_group)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn write_payload(
-        connection: &mut SqliteConnection,
-        id: Uuid,
-        payload: &[u8],
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(WRITE_PAYLOAD)
-            .bind(id.to_string())
-            .bind(payload)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn holds_fence(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_FENCE)
-            .bind(id.to_string())
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     async fn decide(
@@ -80,31 +49,6 @@ impl Dialect for Sqlite {
             .await?;
         transaction.commit().await?;
         Ok(row)
-    }
-
-    async fn insert_inbox(
-        connection: &mut SqliteConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query(INSERT_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .execute(connection)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    async fn holds_inbox(
-        connection: &mut SqliteConnection,
-        consumer: &str,
-        message_id: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query(HOLDS_INBOX)
-            .bind(consumer)
-            .bind(message_id)
-            .fetch_optional(connection);
-        Ok(row.await?.is_some())
     }
 
     fn is_certainly_not_committed(error: &sqlx::Error) -> bool {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use outrigger_tests::servers::fresh_database;
 use serde_json::Value;
 
 /// What a run prints; an error when its books disagree.
@@ -37,9 +38,64 @@ fn number(report: &Value, field: &str) -> u64 {
     number.unwrap_or_else(|| panic!("no {field} in {report}"))
 }
 
+/// Some orders succeed and some are refused, and what was done for those is undone.
+fn expect_both_ends(report: &Value) {
+    for field in ["orders_committed", "orders_refused", "effects_undone"] {
+        assert!(number(report, field) > 0, "{report}");
+    }
+}
+
 #[test]
 fn orders_by_messages_reconcile() -> anyhow::Result<()> {
     let report = shop(&["--orders", "300", "--seed", "3"])?;
     assert_eq!(number(&report, "orders_placed"), 300);
+    Ok(())
+}
+
+#[test]
+fn orders_as_sagas_reconcile() -> anyhow::Result<()> {
+    let report = shop(&["--mode", "saga", "--orders", "300", "--seed", "4"])?;
+    expect_both_ends(&report);
+    assert_eq!(number(&report, "kills"), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn orders_in_tcc_reconcile_on_postgres() -> anyhow::Result<()> {
+    let url = fresh_database().await?;
+    let database = ["--database", "postgres", "--postgres-url", &url];
+    let mut arguments = vec!["--mode", "tcc", "--orders", "300", "--seed", "5"];
+    arguments.extend(database);
+    expect_both_ends(&shop(&arguments)?);
+    Ok(())
+}
+
+#[test]
+fn orders_as_sagas_reconcile_when_everything_is_killed() -> anyhow::Result<()> {
+    let report = shop(&[
+        "--mode", "saga", "--orders", "400", "--seed", "6", "--chaos",
+    ])?;
+    expect_both_ends(&report);
+    assert!(number(&report, "kills") > 10, "{report}");
+    Ok(())
+}
+
+#[test]
+fn orders_in_tcc_reconcile_when_everything_of_a_cluster_is_killed() -> anyhow::Result<()> {
+    let report = shop(&[
+        "--mode",
+        "tcc",
+        "--orders",
+        "400",
+        "--seed",
+        "7",
+        "--chaos",
+        "--cluster",
+        "3",
+        "--groups",
+        "2",
+    ])?;
+    expect_both_ends(&report);
+    assert!(number(&report, "kills") > 15, "{report}");
     Ok(())
 }

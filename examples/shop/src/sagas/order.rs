@@ -17,6 +17,8 @@ use crate::{
 
 /// How long a customer waits for the end before being told to ask again.
 const WAIT_MAX: Duration = Duration::from_secs(8);
+/// How long the log may be away when the service starts.
+const DEFINE_MAX: Duration = Duration::from_secs(120);
 /// Customers try again by themselves.
 const REPEAT_MAX: Duration = Duration::from_secs(5);
 
@@ -28,7 +30,8 @@ pub(super) async fn api(
 ) -> anyhow::Result<Router> {
     let sagas = client.sagas();
     let definition = Participants(participants).define(mode)?;
-    sagas.define(&definition).await?;
+    let defining = sagas.clone().repeat_for(DEFINE_MAX);
+    defining.define(&definition).await?;
     let sagas = Arc::new(sagas.repeat_for(REPEAT_MAX));
     Ok(Router::new()
         .route("/orders", post(place))

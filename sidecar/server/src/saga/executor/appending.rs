@@ -147,6 +147,16 @@ impl Executor {
                 self.drop_saga(hold);
                 self.start_for_others(number, asked, started);
             }
+            // It was nobody's, and is this executor's since then.
+            Ok(Answer::Started { created, .. })
+                if self.sagas.get(hold).is_some_and(|held| held.is_taken) =>
+            {
+                if let Some(held) = self.sagas.get(hold) {
+                    held.state = State::Loading;
+                }
+                self.want_to_read(hold);
+                let _ = started.send(Ok(Started { created }));
+            }
             // Somebody else has it, or will take it. What it does first may have been recorded
             // for them; nobody has called anybody.
             other => {

@@ -143,7 +143,12 @@ impl Executor {
     /// Owns a saga of which nothing is known yet, unless it is one that was started here.
     fn take(&mut self, id: Arc<str>, group: u32, epoch: u64) {
         let known = self.sagas.find(&id).and_then(|hold| self.sagas.get(hold));
-        if known.is_some_and(|held| held.epoch == epoch) {
+        if let Some(held) = known.filter(|held| held.epoch == epoch) {
+            // Perhaps it was started before the log knew this executor to be alive, and is its
+            // only since now; the answer to the start, which is still to come, does not say so.
+            // A read that is under way may not say so either.
+            held.is_taken = true;
+            held.read_is_old = held.reading;
             return;
         }
         let held = Held::new(id, group, epoch, State::Loading);

@@ -29,6 +29,9 @@ pub(super) struct Held {
     pub(super) epoch: u64,
     /// Nobody knows whether it was started here, or by somebody else before.
     pub(super) is_doubtful: bool,
+    /// The log has said that it is this executor's, while the answer to its start was still on
+    /// its way.
+    pub(super) is_taken: bool,
     /// The owner did not count as alive for a while: somebody else may have it. No call
     /// begins before it was read.
     pub(super) is_in_doubt: bool,
@@ -101,6 +104,7 @@ impl Held {
             group,
             epoch,
             is_doubtful: false,
+            is_taken: false,
             is_in_doubt: false,
             state,
             poked: false,

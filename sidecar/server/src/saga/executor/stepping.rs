@@ -74,7 +74,8 @@ impl Executor {
         let Some(held) = self.sagas.get(hold) else {
             return;
         };
-        held.is_doubtful = false;
+        // It was read since anything was doubted.
+        (held.is_doubtful, held.is_in_doubt) = (false, false);
         held.state = State::Awake(Awake::new(Saga::recover(view.record)));
         self.step(hold, Input::Tick);
     }

@@ -10,6 +10,7 @@ use super::{
     Clock, MemoryStore, Running, World, linear,
     participants::Moods,
     run, start_of,
+    store::Faults,
 };
 
 struct Scene {
@@ -50,6 +51,44 @@ async fn settled(handle: &Handle, saga: &str) -> Status {
     match handle.wait(saga, until).await.unwrap() {
         Waited::Settled(record) => record.status(),
         other => panic!("{saga}: {other:?}"),
+    }
+}
+
+/// An executor is started and asked for sagas at once: the log may know of a saga before it knows
+/// that the executor is alive, and the answers may come in any order.
+#[tokio::test(start_paused = true)]
+async fn sagas_that_are_started_before_the_first_sign_of_life_is_answered_complete() {
+    for seed in 0..40 {
+        let clock = Clock::new();
+        let store = MemoryStore::new(clock, 1, seed);
+        let world = World::new(&store, seed);
+        store.set_faults(Faults {
+            slow_ms: 40,
+            ..Faults::default()
+        });
+        let scene = Scene {
+            clock,
+            store,
+            world,
+        };
+        let definition = scene.define(linear(2));
+        let running = scene.run(1, Options::default());
+        let ids: Vec<String> = (0..30).map(|number| format!("order-{number}")).collect();
+        let starts = ids.iter().map(|id| {
+            let start = start_of(&definition, id);
+            running.handle.start(Arc::clone(&definition), start)
+        });
+        let started = futures::future::join_all(starts).await;
+        assert!(
+            started.iter().all(Result::is_ok),
+            "seed {seed}: {started:?}"
+        );
+        sleep(Duration::from_secs(60)).await;
+        for id in &ids {
+            let status = scene.status(id);
+            assert_eq!(status, Some(Status::Completed), "seed {seed}: {id}");
+        }
+        running.task.abort();
     }
 }
 
