@@ -16,5 +16,7 @@ pub mod name;
 pub mod placement;
 pub mod retry;
 pub mod saga;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 mod wire;

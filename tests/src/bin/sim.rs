@@ -9,14 +9,17 @@ use std::{
     io::Write,
     process::ExitCode,
     str::FromStr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use anyhow::Context;
 use clap::Parser;
 use outrigger_log::simulation::Plant;
-use outrigger_tests::simulation::{Options, run};
+use outrigger_tests::simulation::{Figures, Options, run};
 
 /// Runs seeds of the simulated world.
 #[derive(Debug, Parser)]
@@ -27,6 +30,9 @@ struct Arguments {
     /// How many nodes; otherwise the seed decides.
     #[arg(long)]
     nodes: Option<u64>,
+    /// Worlds with sagas.
+    #[arg(long)]
+    sagas: bool,
     /// A mistake to make on purpose.
     #[arg(long)]
     plant: Option<Plant>,
@@ -75,8 +81,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let failed = AtomicU64::new(0);
     let messages = AtomicU64::new(0);
     let faults = AtomicU64::new(0);
+    let sagas = Mutex::new(Figures::default());
     let results = std::thread::scope(|scope| {
-        let work = || work(&arguments, &next, &failed, &messages, &faults);
+        let work = || work(&arguments, &next, &failed, &messages, &faults, &sagas);
         let threads: Vec<_> = (0..arguments.threads).map(|_| scope.spawn(work)).collect();
         let ended = threads.into_iter().map(|thread| thread.join());
         ended.collect::<Vec<_>>()
@@ -93,6 +100,10 @@ fn main() -> anyhow::Result<ExitCode> {
         faults.load(Ordering::Relaxed),
         start.elapsed()
     );
+    if arguments.sagas {
+        let sagas = sagas.into_inner().unwrap_or_else(PoisonError::into_inner);
+        println!("{sagas}");
+    }
     Ok(match failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -105,6 +116,7 @@ fn work(
     failed: &AtomicU64,
     messages: &AtomicU64,
     faults: &AtomicU64,
+    sagas: &Mutex<Figures>,
 ) -> anyhow::Result<()> {
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -116,6 +128,7 @@ fn work(
             seed,
             nodes: arguments.nodes,
             plant: arguments.plant,
+            sagas: arguments.sagas,
             keep_trace: arguments.verbose,
         };
         let verdict = run(options)?;
@@ -125,6 +138,9 @@ fn work(
             .as_ref()
             .map_or(0, |report| report.acknowledged);
         messages.fetch_add(acknowledged, Ordering::Relaxed);
+        if let Some(figures) = verdict.sagas {
+            *sagas.lock().unwrap_or_else(PoisonError::into_inner) += figures;
+        }
         let mut out = std::io::stdout().lock();
         if arguments.verbose {
             out.write_all(verdict.trace.as_bytes())?;
@@ -141,10 +157,11 @@ fn work(
             failed.fetch_add(1, Ordering::Relaxed);
             let plant = arguments.plant.map(|plant| format!(" --plant {plant}"));
             let nodes = arguments.nodes.map(|nodes| format!(" --nodes {nodes}"));
+            let sagas = if arguments.sagas { " --sagas" } else { "" };
             writeln!(out, "{verdict}")?;
             writeln!(
                 out,
-                "replay: cargo run --release -p outrigger-tests --bin sim -- --seeds {seed}..{}{}{} --verbose",
+                "replay: cargo run --release -p outrigger-tests --bin sim -- --seeds {seed}..{}{sagas}{}{} --verbose",
                 seed + 1,
                 nodes.unwrap_or_default(),
                 plant.unwrap_or_default(),

@@ -13,6 +13,7 @@ use super::{
     directed::{self, Directed, Moment},
     faults::Faults,
     replicas,
+    sagas::{self, Figures, Sagas, Sight},
     scene::{KnownTopic, Scene},
 };
 use crate::checker::{self, Report};
@@ -21,6 +22,8 @@ use crate::checker::{self, Report};
 const FORMING_MS_MAX: u64 = 10_000;
 /// How long everything that was begun may take once nothing goes wrong any more.
 const PROGRESS_MS_MAX: u64 = 40_000;
+/// The same where there are sagas, whose steps may wait for a minute until they are tried again.
+const SAGA_PROGRESS_MS_MAX: u64 = 150_000;
 /// How long things go wrong.
 const TROUBLE_MS: std::ops::RangeInclusive<u64> = 1_500..=5_000;
 
@@ -33,6 +36,8 @@ pub struct Options {
     pub nodes: Option<u64>,
     /// A mistake to make on purpose.
     pub plant: Option<Plant>,
+    /// There are sagas.
+    pub sagas: bool,
     /// The trace is kept as text.
     pub keep_trace: bool,
 }
@@ -52,6 +57,8 @@ pub struct Verdict {
     pub nodes: u64,
     /// How often something was made to go wrong.
     pub faults: u64,
+    /// What became of sagas, where there were some.
+    pub sagas: Option<Figures>,
     /// Virtual time, in milliseconds.
     pub lasted_ms: u64,
     /// What happened, when that was asked for.
@@ -95,7 +102,7 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         1 => 5,
         _ => 3,
     });
-    let moment = Moment::of(options.seed, nodes);
+    let moment = Moment::of(options.seed, nodes).filter(|_| !options.sagas);
     let mut log = log_options(&mut choice, directory.path());
     if moment == Some(Moment::AppliedAheadOfLog) {
         log.checkpoint_interval_ms = directed::CHECKPOINT_MS;
@@ -108,13 +115,18 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         plant: options.plant,
         keep_trace: options.keep_trace,
     });
+    let mut scene = Scene::new(world, options.plant);
+    let sagas = options.sagas.then(|| Sagas::new(&mut scene)).transpose();
     let mut run = Run {
-        scene: Scene::new(world, options.plant),
+        scene,
         clients: Vec::new(),
+        sagas: sagas.map_err(io::Error::other)?,
         faults: None,
         moment,
     };
     let report = run.play()?;
+    let sagas = run.sagas.as_ref();
+    let more_faults = sagas.map_or(0, |sagas| sagas.count);
     let scene = &mut run.scene;
     Ok(Verdict {
         seed: options.seed,
@@ -122,7 +134,8 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         report,
         problems: std::mem::take(&mut scene.problems),
         nodes,
-        faults: run.faults.as_ref().map_or(0, |faults| faults.count),
+        faults: run.faults.as_ref().map_or(0, |faults| faults.count) + more_faults,
+        sagas: sagas.map(Sagas::figures),
         lasted_ms: scene.world.now_ms(),
         trace: scene.world.trace().text().to_owned(),
     })
@@ -156,6 +169,7 @@ fn log_options(choice: &mut SmallRng, directory: &std::path::Path) -> outrigger_
 struct Run {
     scene: Scene,
     clients: Vec<Box<dyn Client>>,
+    sagas: Option<Sagas>,
     faults: Option<Faults>,
     /// What is brought about before anything else goes wrong.
     moment: Option<Moment>,
@@ -174,6 +188,7 @@ impl Run {
         }
         let before = replicas::collect(&mut self.scene);
         let report = checker::check(&self.scene.history, &before);
+        let sagas_before = self.judge();
         if !report.is_clean() || !self.scene.problems.is_empty() {
             return Ok(Some(report));
         }
@@ -188,7 +203,21 @@ impl Run {
             return Ok(None);
         }
         let after = replicas::collect(&mut self.scene);
+        let sagas_after = self.judge();
+        if let Some((before, after)) = sagas_before.zip(sagas_after) {
+            sagas::compare(
+                &mut self.scene,
+                "after losing power, everybody",
+                &before,
+                &after,
+            );
+        }
         Ok(Some(checker::check(&self.scene.history, &after)))
+    }
+
+    /// What there is of sagas, which must have ended as they may.
+    fn judge(&mut self) -> Option<Sight> {
+        self.sagas.as_ref()?.judge(&mut self.scene)
     }
 
     fn tick(&mut self) -> io::Result<()> {
@@ -203,7 +232,11 @@ impl Run {
 
     /// Lets time pass until something is so. False, and a problem, when it takes too long.
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) -> io::Result<bool> {
-        let until_ms = self.scene.now_ms() + PROGRESS_MS_MAX;
+        let progress_ms_max = match self.sagas {
+            Some(_) => SAGA_PROGRESS_MS_MAX,
+            None => PROGRESS_MS_MAX,
+        };
+        let until_ms = self.scene.now_ms() + progress_ms_max;
         while self.scene.now_ms() < until_ms {
             self.tick()?;
             if let Some(faults) = &mut self.faults {
@@ -212,9 +245,13 @@ impl Run {
             if is_so(self) {
                 return Ok(true);
             }
+            // What must not be has been seen: the rest says nothing more.
+            if !self.scene.problems.is_empty() {
+                return Ok(false);
+            }
         }
         self.scene
-            .problem(format!("not within {PROGRESS_MS_MAX} ms: {what}"));
+            .problem(format!("not within {progress_ms_max} ms: {what}"));
         Ok(false)
     }
 
@@ -284,12 +321,33 @@ impl Run {
                 }
             }
         }
+        for define in self
+            .sagas
+            .as_ref()
+            .map(Sagas::definitions)
+            .unwrap_or_default()
+        {
+            match self.ask(&define.into())? {
+                Some(Outcome::Saga(answer)) if sagas::is_defined(&answer) => {}
+                other => {
+                    self.scene
+                        .problem(format!("a definition was answered {other:?}"));
+                    return Ok(false);
+                }
+            }
+        }
         self.scene.plant = plant;
         Ok(true)
     }
 
     /// Lets the applications in.
     fn people(&mut self) {
+        if self.sagas.is_some() {
+            // Something else is in the log, too.
+            self.clients.push(Box::new(Producer::new(1, true)));
+            self.clients.push(Box::new(Transactor::new(1)));
+            return;
+        }
         for number in 1..=self.scene.pick(1..=3) {
             self.clients.push(Box::new(Producer::new(number, true)));
         }
@@ -309,6 +367,12 @@ impl Run {
         for client in &mut self.clients {
             client.step(&mut self.scene);
         }
+        if let Some(sagas) = &mut self.sagas
+            && let Err(error) = sagas.step(&mut self.scene)
+        {
+            self.scene
+                .problem(format!("an owner does not start: {error}"));
+        }
     }
 
     fn trouble(&mut self) -> io::Result<()> {
@@ -325,14 +389,20 @@ impl Run {
         }
         let until_ms = self.scene.now_ms() + self.scene.pick(TROUBLE_MS);
         self.scene.lost_percent = self.scene.pick(0..=3) as u32;
-        while self.scene.now_ms() < until_ms {
+        while self.scene.now_ms() < until_ms && self.scene.problems.is_empty() {
             for (node, reason) in self.scene.world.tick() {
                 faults.ended(&mut self.scene, node, &reason);
             }
             faults.step(&mut self.scene)?;
+            if let Some(sagas) = &mut self.sagas {
+                sagas.disturb(&mut self.scene);
+            }
             self.step_clients();
         }
         faults.heal(&mut self.scene)?;
+        if let Some(sagas) = &mut self.sagas {
+            sagas.heal(&self.scene);
+        }
         self.faults = Some(faults);
         Ok(())
     }
@@ -340,7 +410,12 @@ impl Run {
     /// Everything works again: all that was begun must come to its end.
     fn finish(&mut self) -> io::Result<bool> {
         self.scene.finishing = true;
-        for (name, _) in self.scene.groups.clone() {
+        // Where there are sagas, nobody consumes.
+        let groups = match self.sagas {
+            Some(_) => Vec::new(),
+            None => self.scene.groups.clone(),
+        };
+        for (name, _) in groups {
             for topic in self.scene.topics.clone() {
                 let drained = (name.to_owned(), topic.name.to_owned());
                 self.scene.history.drained.push(drained);
@@ -362,16 +437,36 @@ impl Run {
             let scene = &self.scene;
             let busy = self.clients.iter().filter(|client| !client.is_done(scene));
             let busy: Vec<String> = busy.map(|client| client.describe()).collect();
-            self.scene
-                .problem(format!("still busy: {}", busy.join(", ")));
+            let mut busy = busy.join(", ");
+            if let Some(sagas) = &self.sagas {
+                busy.push_str(&sagas.describe(&mut self.scene));
+            }
+            self.scene.problem(format!("still busy: {busy}"));
+            return Ok(false);
+        }
+        if !self.close_sagas()? {
             return Ok(false);
         }
         self.until("all nodes agree", |run| run.is_quiet())
     }
 
-    fn are_done(&self) -> bool {
+    /// The processes that carry out sagas end.
+    fn close_sagas(&mut self) -> io::Result<bool> {
+        let Some(sagas) = &mut self.sagas else {
+            return Ok(true);
+        };
+        sagas.close();
+        self.until("all owners have ended", |run| {
+            run.step_clients();
+            run.sagas.as_ref().is_none_or(Sagas::is_closed)
+        })
+    }
+
+    fn are_done(&mut self) -> bool {
         let mut clients = self.clients.iter();
-        clients.all(|client| client.is_done(&self.scene))
+        let done = clients.all(|client| client.is_done(&self.scene));
+        let sagas = self.sagas.as_ref();
+        done && sagas.is_none_or(|sagas| sagas.is_done(&mut self.scene))
     }
 
     /// Nothing waits to become visible, and the consumers have seen what is.

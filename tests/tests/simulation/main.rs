@@ -16,11 +16,7 @@ use outrigger_tests::simulation::{Options, Verdict, run};
 const THREADS: usize = 2;
 
 /// Runs seeds on all threads; what is not good, or what ends the search.
-fn first_failure(
-    seeds: std::ops::Range<u64>,
-    nodes: Option<u64>,
-    plant: Option<Plant>,
-) -> Option<Verdict> {
+fn first_failure(seeds: std::ops::Range<u64>, every: Options) -> Option<Verdict> {
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);
     let work = || {
@@ -30,12 +26,7 @@ fn first_failure(
             if seed >= end.load(Ordering::Relaxed) {
                 return failed;
             }
-            let options = Options {
-                seed,
-                nodes,
-                plant,
-                ..Options::default()
-            };
+            let options = Options { seed, ..every };
             let verdict = run(options).expect("the real file system works");
             if !verdict.is_good() {
                 end.store(0, Ordering::Relaxed);
@@ -51,23 +42,43 @@ fn first_failure(
     })
 }
 
-fn replay(seed: u64) -> String {
-    let end = seed + 1;
-    format!("cargo run --release -p outrigger-tests --bin sim -- --seeds {seed}..{end} --verbose")
+fn all_are_good(seeds: std::ops::Range<u64>, every: Options) {
+    let Some(verdict) = first_failure(seeds, every) else {
+        return;
+    };
+    let (seed, end) = (verdict.seed, verdict.seed + 1);
+    let sagas = if every.sagas { " --sagas" } else { "" };
+    panic!(
+        "{verdict}\nreplay: cargo run --release -p outrigger-tests --bin sim -- --seeds \
+         {seed}..{end}{sagas} --verbose"
+    );
 }
+
+/// A world with sagas.
+const SAGAS: Options = Options {
+    seed: 0,
+    nodes: None,
+    plant: None,
+    sagas: true,
+    keep_trace: false,
+};
 
 #[test]
 fn nothing_is_lost_whatever_goes_wrong() {
-    if let Some(verdict) = first_failure(0..200, None, None) {
-        panic!("{verdict}\nreplay: {}", replay(verdict.seed));
-    }
+    all_are_good(0..200, Options::default());
+}
+
+#[test]
+fn sagas_end_completed_or_undone_whatever_goes_wrong() {
+    all_are_good(0..20, SAGAS);
 }
 
 #[test]
 fn one_seed_is_one_world() {
-    for seed in [3, 11] {
+    for (seed, sagas) in [(3, false), (11, false), (1, true)] {
         let options = Options {
             seed,
+            sagas,
             keep_trace: true,
             ..Options::default()
         };
@@ -81,8 +92,29 @@ fn one_seed_is_one_world() {
 
 /// A mistake is noticed within so many seeds.
 fn is_noticed(plant: Plant, nodes: Option<u64>, seeds: std::ops::Range<u64>) {
-    let noticed = first_failure(seeds.clone(), nodes, Some(plant));
+    let every = Options {
+        nodes,
+        plant: Some(plant),
+        ..Options::default()
+    };
+    let noticed = first_failure(seeds.clone(), every);
     assert!(noticed.is_some(), "{plant} was not noticed in {seeds:?}");
+}
+
+/// A mistake with sagas is noticed in this world, for this reason.
+fn is_noticed_with_sagas(plant: Plant, seed: u64, reason: &str) {
+    let plant = Some(plant);
+    let options = Options {
+        seed,
+        plant,
+        ..SAGAS
+    };
+    let verdict = run(options).expect("the real file system works");
+    let problems = verdict.problems.join("\n");
+    assert!(
+        problems.contains(reason),
+        "{plant:?} is noticed otherwise: {verdict}"
+    );
 }
 
 #[test]
@@ -114,4 +146,22 @@ fn a_vote_that_is_given_before_its_sync_is_noticed() {
 #[test]
 fn derived_state_that_is_ahead_of_the_log_is_noticed() {
     is_noticed(Plant::DerivedAhead, Some(3), 0..30);
+}
+
+#[test]
+fn a_saga_that_two_owners_get_under_one_epoch_is_noticed() {
+    let reason = "two owners were given epoch";
+    is_noticed_with_sagas(Plant::EpochTwice, 0, reason);
+}
+
+#[test]
+fn a_call_of_a_saga_before_it_is_durable_is_noticed() {
+    let reason = "was the last that was known to be durable";
+    is_noticed_with_sagas(Plant::CallsEarly, 0, reason);
+}
+
+#[test]
+fn events_of_a_saga_that_are_taken_for_recorded_are_noticed() {
+    let reason = "was the last that was known to be durable";
+    is_noticed_with_sagas(Plant::UnknownIsDone, 2, reason);
 }

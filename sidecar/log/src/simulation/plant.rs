@@ -2,6 +2,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
+use outrigger_core::simulation as saga;
+
 /// A mistake that is made on purpose, to see whether it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -18,6 +20,16 @@ pub enum Plant {
     /// Checkpoints do not wait for the log, and a start does not look whether derived state is
     /// ahead of it.
     DerivedAhead,
+    /// Events of a saga are recorded whatever epoch their sender has.
+    EpochIgnored,
+    /// Who takes a saga over gets the epoch of the owner before.
+    EpochTwice,
+    /// What people did to a saga is forgotten when it is read from the disk.
+    UnseenForgotten,
+    /// Who carries sagas out calls before it is durable that it calls.
+    CallsEarly,
+    /// Who carries sagas out takes events for recorded of which nobody knows.
+    UnknownIsDone,
 }
 
 thread_local! {
@@ -25,24 +37,48 @@ thread_local! {
 }
 
 /// Whether this mistake is to be made on this thread.
-pub(crate) fn is_planted(plant: Plant) -> bool {
+#[must_use]
+pub fn is_planted(plant: Plant) -> bool {
     PLANTED.get() == Some(plant)
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeSync,
         Self::LeaderAlone,
         Self::VoteNotSynced,
         Self::GoodRecordCut,
         Self::LeaderRestore,
         Self::DerivedAhead,
+        Self::EpochIgnored,
+        Self::EpochTwice,
+        Self::UnseenForgotten,
+        Self::CallsEarly,
+        Self::UnknownIsDone,
     ];
+
+    /// The mistake as the core knows it.
+    fn in_the_rules_of_sagas(self) -> Option<saga::Plant> {
+        match self {
+            Self::EpochIgnored => Some(saga::Plant::EpochIgnored),
+            Self::EpochTwice => Some(saga::Plant::EpochTwice),
+            Self::UnseenForgotten => Some(saga::Plant::UnseenForgotten),
+            Self::AckBeforeSync
+            | Self::LeaderAlone
+            | Self::VoteNotSynced
+            | Self::GoodRecordCut
+            | Self::LeaderRestore
+            | Self::DerivedAhead
+            | Self::CallsEarly
+            | Self::UnknownIsDone => None,
+        }
+    }
 
     /// Makes this mistake on this thread from now on, or none.
     pub(super) fn set(plant: Option<Self>) {
         PLANTED.set(plant);
+        saga::set(plant.and_then(Self::in_the_rules_of_sagas));
     }
 }
 
@@ -55,6 +91,11 @@ impl fmt::Display for Plant {
             Self::GoodRecordCut => "good-record-cut",
             Self::LeaderRestore => "leader-restore",
             Self::DerivedAhead => "derived-ahead",
+            Self::EpochIgnored => "epoch-ignored",
+            Self::EpochTwice => "epoch-twice",
+            Self::UnseenForgotten => "unseen-forgotten",
+            Self::CallsEarly => "calls-early",
+            Self::UnknownIsDone => "unknown-is-done",
         })
     }
 }

@@ -128,12 +128,19 @@ impl Kept {
         let tenure = get_optional_u64(from, "the owner of a saga")?;
         let noticed = get_flag(from, "what its owner has heard")?;
         let unseen = (0..get_count(from)?).map(|_| Event::get(from));
+        let unseen = unseen.collect::<Result<Vec<_>, _>>()?;
+        #[cfg(feature = "simulation")]
+        let unseen = match crate::simulation::is_planted(crate::simulation::Plant::UnseenForgotten)
+        {
+            true => Vec::new(),
+            false => unseen,
+        };
         Ok(Self {
             record,
             epoch,
             tenure,
             noticed,
-            unseen: unseen.collect::<Result<_, _>>()?,
+            unseen,
             history: History::get(from)?,
             ended_at_ms: get_optional_u64(from, "the end of a saga")?,
             expires_at_ms: {

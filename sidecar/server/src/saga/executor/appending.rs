@@ -1,6 +1,8 @@
 //! Events on their way to the log, and what becomes of them.
 
 use outrigger_core::saga::{Input, ledger::Answer};
+#[cfg(feature = "simulation")]
+use outrigger_log::simulation::{Plant, is_planted};
 
 use super::{
     Executor,
@@ -96,6 +98,11 @@ impl Executor {
                 held.is_doubtful = true;
                 held.state = State::Loading;
                 self.want_to_read(hold);
+            }
+            #[cfg(feature = "simulation")]
+            About::Append(hold) if is_planted(Plant::UnknownIsDone) => {
+                let sequence = 0;
+                self.appended(hold, Ok(Answer::Appended { sequence }));
             }
             About::Append(hold) => {
                 if let Some(awake) = self.sagas.awake(hold)

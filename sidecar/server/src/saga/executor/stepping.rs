@@ -96,7 +96,11 @@ impl Executor {
             }
             for effect in effects {
                 match effect {
-                    Effect::Append { after, events } => self.append(hold, after, events),
+                    Effect::Append { after, events } => {
+                        self.append(hold, after, events);
+                        #[cfg(feature = "simulation")]
+                        inputs.extend(self.takes_for_durable(hold));
+                    }
                     Effect::Call(call) => inputs.extend(self.call(hold, call, now_ms)),
                     Effect::Deliver { .. } => inputs.extend(self.deliver(hold, now_ms)),
                 }
@@ -208,5 +212,20 @@ impl Executor {
         let (base_ms, cap_ms) = (self.options.retry_base_ms, self.options.retry_cap_ms);
         let wait_ms = outrigger_core::retry::full_jitter(base_ms, cap_ms, failures, random);
         Duration::from_millis(wait_ms.max(1))
+    }
+
+    /// Nothing, but where a simulation makes this mistake to see whether it is noticed.
+    #[cfg(feature = "simulation")]
+    fn takes_for_durable(&mut self, hold: Hold) -> Option<Input> {
+        use outrigger_log::simulation::{Plant, is_planted};
+
+        let awake = self.sagas.awake(hold)?;
+        // The start comes first, all the same.
+        if !is_planted(Plant::CallsEarly) || awake.asked.is_some() {
+            return None;
+        }
+        let append = awake.append.take()?;
+        awake.take_events(append.after, &append.events).ok()?;
+        Some(Input::Appended)
     }
 }

@@ -62,6 +62,22 @@ fn what_an_owner_took_over_is_told_until_it_has_heard_it() {
     assert!(subject.own(1, 2, sixth.told).acted_on.is_empty());
 }
 
+/// The first events go to the log together with the start. An owner that has lost the answer to
+/// both is told that it has the saga, until it shows that it knows.
+#[test]
+fn an_owner_is_told_of_what_it_has_started_until_it_goes_on_with_it() {
+    let mut subject = Subject::new(Limits::default());
+    let definition = chain("order", &["a", "b"]);
+    subject.define(&definition);
+    let before = subject.own(1, 2, 0);
+    subject.start(&definition, "s", Some(1));
+    subject.append("s", 1, 0, vec![begin(0, Phase::Action)]);
+    let told = subject.own(1, 2, before.told);
+    assert_eq!(told.taken, [("s".to_owned(), 1)]);
+    subject.append("s", 1, 1, vec![succeed(0, Phase::Action)]);
+    assert!(subject.own(1, 2, before.told).taken.is_empty());
+}
+
 /// An owner that is silent for too long loses its sagas to others, with a higher epoch; what
 /// it still tries is refused.
 #[test]
@@ -86,7 +102,8 @@ fn the_sagas_of_an_owner_that_is_gone_are_taken_over() {
     // A start whose answer was lost is told.
     assert_eq!(subject.own(1, 10, first.told).taken, [("s".to_owned(), 1)]);
     subject.append("s", 1, 0, vec![begin(0, Phase::Action)]);
-    assert!(subject.own(1, 10, first.told).taken.is_empty());
+    let told = subject.own(1, 10, first.told).told;
+    assert!(subject.own(1, 10, told).taken.is_empty());
     subject.now_ms += 99;
     assert!(subject.own(2, 10, 0).taken.is_empty());
     subject.now_ms += 1;
