@@ -115,8 +115,9 @@ impl Executor {
             }
             // Some were kept back before; they are tried now, and wait if they have to.
             (false, None, None) => {
-                self.step_if_awake(hold, Input::DeliveryKeptBack);
-                Input::LetThrough
+                let inputs = vec![Input::LetThrough, Input::DeliveryKeptBack];
+                self.step_through(hold, inputs);
+                return;
             }
         };
         self.step_if_awake(hold, input);

@@ -64,6 +64,8 @@ pub struct Executor {
     pub(super) promised: usize,
     pub(super) drain: Option<Drain>,
     pub(super) gauges_at: Instant,
+    #[cfg(test)]
+    pub(super) planted: Option<super::planted::Planted>,
 }
 
 pub(super) struct Drain {
@@ -152,6 +154,8 @@ impl Executor {
             promised: 0,
             drain: None,
             gauges_at: now,
+            #[cfg(test)]
+            planted: None,
         };
         (handle, executor)
     }

@@ -44,6 +44,8 @@ mod messages;
 mod options;
 mod ownership;
 mod participants;
+#[cfg(test)]
+mod planted;
 mod reading;
 mod requests;
 mod sagas;

@@ -32,6 +32,10 @@ impl Executor {
                 continue;
             }
             group.is_beating = true;
+            #[cfg(test)]
+            if self.planted == Some(super::planted::Planted::HearsTooMuch) {
+                group.heard = u64::MAX;
+            }
             self.promised += promised;
             let command = Command::Own {
                 owner: self.surroundings.owner,
@@ -159,9 +163,11 @@ impl Executor {
     /// Nobody heard from this executor for so long that others may have its sagas. Those that
     /// are asleep are read before they go on anyway.
     fn doubt(&mut self, number: u32) {
-        for hold in self.sagas.awake_in(number) {
+        for hold in self.sagas.in_memory_of(number) {
             if let Some(held) = self.sagas.get(hold) {
                 (held.is_in_doubt, held.poked) = (true, true);
+                // What is being read may be from before.
+                held.read_is_old |= held.reading;
             }
             self.want_to_read(hold);
         }

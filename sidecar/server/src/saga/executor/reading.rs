@@ -10,6 +10,10 @@ use super::{
 };
 use crate::saga::store::Unavailable;
 
+/// How often a saga is looked for of which nobody knows whether it was started: its start may
+/// still be on its way. With the default waits that is about half of this many seconds.
+const EMPTY_READS_MAX: u32 = 32;
+
 impl Executor {
     /// It is read as soon as its turn comes.
     pub(super) fn want_to_read(&mut self, hold: Hold) {
@@ -17,6 +21,7 @@ impl Executor {
         let Some(held) = self.sagas.get(hold) else {
             return;
         };
+        held.read_again_at_ms = None;
         // What is under way is waited for: its answer says more.
         let under_way = held.awake().is_some_and(|awake| awake.is_under_way());
         if !held.reading && !under_way {
@@ -57,12 +62,8 @@ impl Executor {
             Err(unavailable) => {
                 tracing::debug!(saga = %held.id, %unavailable, "the saga cannot be read");
                 held.failures = held.failures.saturating_add(1);
-                held.poked = true;
                 let failures = held.failures;
-                let wait = self.retry_in(failures).as_millis();
-                let wait_ms = u64::try_from(wait).unwrap_or(u64::MAX);
-                let at_ms = self.now_ms().saturating_add(wait_ms);
-                self.look_at(hold, Some(at_ms));
+                self.read_later(hold, failures);
                 return;
             }
         };
@@ -73,7 +74,12 @@ impl Executor {
             return;
         }
         let Some(view) = view else {
-            self.drop_saga(hold);
+            held.empty_reads = held.empty_reads.saturating_add(1);
+            let times = held.empty_reads;
+            match held.is_doubtful && times < EMPTY_READS_MAX {
+                true => self.read_later(hold, times),
+                false => self.drop_saga(hold),
+            }
             return;
         };
         if view.epoch != held.epoch {
@@ -97,20 +103,28 @@ impl Executor {
             // The answer to what is under way comes first.
             State::Awake(awake) if awake.is_under_way() => held.poked = true,
             State::Awake(awake) => match awake.catch_up(&view) {
-                Ok(input) => {
+                Some(input) => {
                     let doubted = std::mem::take(&mut held.is_in_doubt);
-                    self.step(hold, input);
-                    if doubted {
-                        self.step_if_awake(hold, Input::LetThrough);
-                    }
+                    let then = doubted.then_some(Input::LetThrough);
+                    self.step_through(hold, then.into_iter().chain([input]).collect());
                 }
-                Err(_) => self.make_again(hold, *view),
+                None => self.make_again(hold, *view),
             },
             State::Asleep => {}
         }
         if self.sagas.get(hold).is_some_and(|held| held.poked) {
             self.want_to_read(hold);
         }
+    }
+
+    fn read_later(&mut self, hold: Hold, times: u32) {
+        let wait = self.retry_in(times).as_millis();
+        let wait_ms = u64::try_from(wait).unwrap_or(u64::MAX);
+        let at_ms = self.now_ms().saturating_add(wait_ms);
+        if let Some(held) = self.sagas.get(hold) {
+            (held.poked, held.read_again_at_ms) = (true, Some(at_ms));
+        }
+        self.look_at(hold, Some(at_ms));
     }
 
     /// Too much is missing: the machine is made of what is recorded, and nothing that comes
@@ -164,11 +178,10 @@ impl Awake {
     }
 
     /// Takes what others have recorded, and finds out what became of its own events. Answers
-    /// what the machine is told.
-    ///
-    /// # Errors
-    /// When something is missing in between.
-    fn catch_up(&mut self, view: &View) -> Result<Input, Error> {
+    /// what the machine is told; nothing when it is another saga than the one that is recorded,
+    /// because something is missing in between, or because events of which nobody knew what
+    /// became of them came late and in place of the last ones.
+    fn catch_up(&mut self, view: &View) -> Option<Input> {
         let seen = view.seen();
         let append = self.append.take();
         let input = match &append {
@@ -179,7 +192,7 @@ impl Awake {
                     && seen >= append.after.saturating_add(count);
                 match carried_out {
                     true => {
-                        self.take_events(append.after, &append.events)?;
+                        self.take_events(append.after, &append.events).ok()?;
                         Input::Appended
                     }
                     false => Input::Refused,
@@ -187,15 +200,8 @@ impl Awake {
             }
         };
         for (sequence, event) in (seen.saturating_add(1)..).zip(&view.unseen) {
-            self.saga.apply(sequence, event)?;
+            self.saga.apply(sequence, event).ok()?;
         }
-        let (known, recorded) = (self.saga.record().sequence(), view.record.sequence());
-        match known == recorded {
-            true => Ok(input),
-            false => Err(Error::Gap {
-                sequence: recorded,
-                expected: known,
-            }),
-        }
+        (*self.saga.record() == view.record).then_some(input)
     }
 }

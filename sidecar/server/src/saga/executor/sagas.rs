@@ -29,8 +29,7 @@ pub(super) struct Held {
     pub(super) epoch: u64,
     /// Nobody knows whether it was started here, or by somebody else before.
     pub(super) is_doubtful: bool,
-    /// The log has said that it is this executor's, while the answer to its start was still on
-    /// its way.
+    /// The log has given it to this executor while the answer to its start was on its way.
     pub(super) is_taken: bool,
     /// The owner did not count as alive for a while: somebody else may have it. No call
     /// begins before it was read.
@@ -40,8 +39,13 @@ pub(super) struct Held {
     pub(super) poked: bool,
     /// It is being read, or is about to be.
     pub(super) reading: bool,
-    /// Events went to the log since that began, of which it says nothing for sure.
+    /// Since that began, events went to the log, or the owner was away: it says nothing for
+    /// sure.
     pub(super) read_is_old: bool,
+    /// A read has failed: it is repeated then, whatever else the saga has to wait for.
+    pub(super) read_again_at_ms: Option<u64>,
+    /// Reads in a row that found nothing, although it may have been started here.
+    pub(super) empty_reads: u32,
     /// Reads in a row that failed.
     pub(super) failures: u32,
     /// When it has to be looked at.
@@ -110,6 +114,8 @@ impl Held {
             poked: false,
             reading: false,
             read_is_old: false,
+            read_again_at_ms: None,
+            empty_reads: 0,
             failures: 0,
             look_at_ms: None,
             lanes: BTreeSet::new(),
@@ -239,10 +245,10 @@ impl Sagas {
     }
 
     /// Those of a data group that are not asleep.
-    pub(super) fn awake_in(&self, group: u32) -> Vec<Hold> {
+    pub(super) fn in_memory_of(&self, group: u32) -> Vec<Hold> {
         let held = self.by_hold.iter().filter(|(_, held)| held.group == group);
-        let awake = held.filter(|(_, held)| matches!(held.state, State::Awake(_)));
-        awake.map(|(hold, _)| *hold).collect()
+        let in_memory = held.filter(|(_, held)| !matches!(held.state, State::Asleep));
+        in_memory.map(|(hold, _)| *hold).collect()
     }
 
     /// All, when the executor has ended.

@@ -82,8 +82,12 @@ impl Executor {
 
     /// Gives the machine an input, and does what it asks for.
     pub(super) fn step(&mut self, hold: Hold, input: Input) {
+        self.step_through(hold, vec![input]);
+    }
+
+    /// The same with several inputs, the last one first. In between the saga is not put to sleep.
+    pub(super) fn step_through(&mut self, hold: Hold, mut inputs: Vec<Input>) {
         let now_ms = self.now_ms();
-        let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let random = self.chance();
             let Some(awake) = self.sagas.awake(hold) else {
@@ -139,6 +143,14 @@ impl Executor {
             },
         };
         self.push(group, item);
+        #[cfg(test)]
+        if self.planted == Some(super::planted::Planted::CallsTooEarly)
+            && let Some(awake) = self.sagas.awake(hold)
+            && let Some(append) = awake.append.take()
+        {
+            let _ = awake.take_events(append.after, &append.events);
+            self.step(hold, Input::Appended);
+        }
     }
 
     /// After a step: is it finished, may it sleep, and when does it go on?
@@ -149,6 +161,8 @@ impl Executor {
             return;
         };
         let busy = held.poked || held.reading;
+        // A machine that does not know what became of its events waits for nothing else.
+        let read_again_ms = held.read_again_at_ms;
         let Some(awake) = held.awake() else {
             return;
         };
@@ -167,7 +181,7 @@ impl Executor {
         if crowded && beds && quiet && far {
             self.sagas.set_asleep(hold);
         }
-        self.look_at(hold, next_ms);
+        self.look_at(hold, next_ms.into_iter().chain(read_again_ms).min());
     }
 
     /// When it has to be looked at next.

@@ -4,6 +4,7 @@ mod clock;
 mod participants;
 mod scenarios;
 mod store;
+mod worlds;
 
 use std::sync::Arc;
 
@@ -15,13 +16,14 @@ use outrigger_core::saga::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Executor, Handle, NoMessages, Options, Surroundings};
+use super::{Executor, Handle, NoMessages, Options, Surroundings, planted::Planted};
 use clock::Clock;
 use participants::{Network, World};
 use store::MemoryStore;
 
 /// One executor that runs.
 struct Running {
+    number: u32,
     handle: Handle,
     task: JoinHandle<()>,
 }
@@ -33,24 +35,40 @@ fn run(
     executor: u32,
     options: Options,
 ) -> Running {
+    run_planted(clock, store, world, executor, options, None)
+}
+
+fn run_planted(
+    clock: Clock,
+    store: &MemoryStore,
+    world: &World,
+    number: u32,
+    options: Options,
+    planted: Option<Planted>,
+) -> Running {
     let surroundings = Surroundings {
-        owner: u128::from(executor),
-        seed: executor.into(),
+        owner: u128::from(number),
+        seed: number.into(),
         now_ms: Arc::new(move || clock.now_ms()),
     };
     let network = Network {
         world: world.clone(),
-        executor,
+        executor: number,
     };
-    let (handle, executor) = Executor::new(
+    let (handle, mut executor) = Executor::new(
         Arc::new(store.clone()),
         Arc::new(network),
         Arc::new(NoMessages),
         options,
         surroundings,
     );
+    executor.planted = planted;
     let task = tokio::spawn(executor.run());
-    Running { handle, task }
+    Running {
+        number,
+        handle,
+        task,
+    }
 }
 
 /// Calls to one of the hosts `p0`, `p1` and so on.

@@ -156,10 +156,13 @@ impl World {
     fn check(&self, executor: u32, call: &Call) -> u64 {
         let record = self.0.store.record(&call.saga);
         let step = record.and_then(|record| record.definition().index_of(&call.step));
-        let announced = step.is_none_or(|step| {
-            let store = &self.0.store;
-            store.is_announced(&call.saga, step, call.phase, call.attempt)
-        });
+        let announced = match step {
+            None => call.step == "result",
+            Some(step) => {
+                let store = &self.0.store;
+                store.is_announced(&call.saga, step, call.phase, call.attempt)
+            }
+        };
         let mut state = self.0.state.lock().unwrap();
         let told = || {
             let (saga, step, phase) = (&call.saga, &call.step, call.phase);
@@ -204,6 +207,7 @@ impl State {
             None => {}
         }
         if call.step == "result" {
+            self.rows.insert(key.clone(), Row::Done);
             *self.delivered.entry(key.clone()).or_default() += 1;
             return success();
         }

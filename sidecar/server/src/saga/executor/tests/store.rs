@@ -37,7 +37,6 @@ struct State {
     random: SmallRng,
     /// The highest attempt that is durable.
     announced: BTreeMap<(String, StepIndex, Phase), u32>,
-    commands: u64,
 }
 
 /// What goes wrong, out of 1,000.
@@ -45,6 +44,8 @@ struct State {
 pub(super) struct Faults {
     pub(super) lost: u32,
     pub(super) unanswered: u32,
+    /// Given up, and carried out some time later.
+    pub(super) late: u32,
     pub(super) slow_ms: u64,
 }
 
@@ -59,7 +60,6 @@ impl MemoryStore {
                 faults: Faults::default(),
                 random: SmallRng::seed_from_u64(seed),
                 announced: BTreeMap::new(),
-                commands: 0,
             }),
         }))
     }
@@ -104,11 +104,6 @@ impl MemoryStore {
         known.is_some_and(|known| *known >= attempt)
     }
 
-    /// How many commands were carried out.
-    pub(super) fn commands(&self) -> u64 {
-        self.0.state.lock().unwrap().commands
-    }
-
     /// What becomes of a call: how long it takes there and back, and what is lost.
     fn fate(&self) -> (Duration, Duration, bool, bool) {
         let mut state = self.0.state.lock().unwrap();
@@ -116,6 +111,7 @@ impl MemoryStore {
             lost,
             unanswered,
             slow_ms,
+            ..
         } = state.faults;
         let mut way = || Duration::from_millis(state.random.random_range(0..=slow_ms));
         let (there, back) = (way(), way());
@@ -125,9 +121,26 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    fn carry_out(&self, group: u32, commands: Vec<Command>) -> Vec<Result<Answer, Refused>> {
+        let mut state = self.0.state.lock().unwrap();
+        let now_ms = self.0.clock.now_ms();
+        let commands = commands.into_iter();
+        let answers = commands.map(|command| state.apply(now_ms, group, command));
+        answers.collect()
+    }
+
+    /// How much later than anybody waits a call is carried out, if it is.
+    fn lateness(&self) -> Option<Duration> {
+        let mut state = self.0.state.lock().unwrap();
+        let late = state.faults.late;
+        let is_late = late > 0 && state.random.random_range(0..1_000) < late;
+        is_late.then(|| Duration::from_millis(state.random.random_range(0..4_000)))
+    }
+}
+
 impl State {
     fn apply(&mut self, now_ms: u64, group: u32, command: Command) -> Result<Answer, Refused> {
-        self.commands += 1;
         let told = command.clone();
         let answer = self.ledgers[group as usize].apply(now_ms, command);
         if let Answer::Refused(refusal) = answer {
@@ -181,17 +194,21 @@ impl Store for MemoryStore {
         let this = self.clone();
         Box::pin(async move {
             let (there, back, lost, unanswered) = this.fate();
+            let late = this.lateness();
             // What has left arrives, even if nobody waits for the answer any more.
             let carried_out = tokio::spawn(async move {
                 sleep(there).await;
                 if lost {
                     return Err(unavailable("lost on the way"));
                 }
-                let mut state = this.0.state.lock().unwrap();
-                let now_ms = this.0.clock.now_ms();
-                let answers = commands.into_iter();
-                let answers = answers.map(|command| state.apply(now_ms, group, command));
-                Ok(answers.collect())
+                if let Some(late) = late {
+                    tokio::spawn(async move {
+                        sleep(late).await;
+                        this.carry_out(group, commands);
+                    });
+                    return Err(unavailable("nobody answers"));
+                }
+                Ok(this.carry_out(group, commands))
             });
             let answers = carried_out.await.unwrap();
             sleep(back).await;
