@@ -20,8 +20,8 @@ pub trait Store: Send + Sync + 'static {
     /// Carries commands out in one data group, in their order, and answers each when it is
     /// durable.
     ///
-    /// When that fails nobody knows which of them were carried out; none is carried out after
-    /// the answer has been given.
+    /// When that fails nobody knows which of them were carried out, or will be: one may still be
+    /// on its way. The epoch and the place of events make that harmless.
     fn submit(
         &self,
         group: u32,
