@@ -14,7 +14,7 @@ const MOMENT_MS_MAX: u64 = 6_000;
 /// How often checkpoints are written where the moment needs one.
 pub(super) const CHECKPOINT_MS: u64 = 300;
 /// A checkpoint has been written after this time, if it waits for nothing.
-const CHECKPOINT_MS_MAX: u64 = 1_000;
+pub(super) const CHECKPOINT_MS_MAX: u64 = 1_000;
 /// A machine without power is back after this time.
 const OFF_MS: u64 = 5;
 /// How much is written before the moment is over.

@@ -16,6 +16,8 @@ mod replicas;
 mod run;
 mod sagas;
 mod scene;
+mod verdict;
 
-pub use run::{Options, Verdict, run};
+pub use run::run;
 pub use sagas::Figures;
+pub use verdict::{Options, Verdict};

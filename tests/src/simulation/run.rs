@@ -1,9 +1,9 @@
-use std::{collections::BTreeSet, fmt, io};
+use std::{collections::BTreeSet, io};
 
 use outrigger_log::{
     Command, ConsumerGroupConfig, Outcome, StartFrom,
     command::Durability,
-    simulation::{Plant, PowerLoss, World, WorldOptions},
+    simulation::{PowerLoss, World, WorldOptions},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -13,8 +13,9 @@ use super::{
     directed::{self, Directed, Moment},
     faults::Faults,
     replicas,
-    sagas::{self, Figures, Sagas, Sight},
+    sagas::{self, Sagas, Sight},
     scene::{KnownTopic, Scene},
+    verdict::{Options, Verdict},
 };
 use crate::checker::{self, Report};
 
@@ -26,68 +27,6 @@ const PROGRESS_MS_MAX: u64 = 40_000;
 const SAGA_PROGRESS_MS_MAX: u64 = 150_000;
 /// How long things go wrong.
 const TROUBLE_MS: std::ops::RangeInclusive<u64> = 1_500..=5_000;
-
-/// What to run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// How many nodes; chosen by the seed when not given.
-    pub nodes: Option<u64>,
-    /// A mistake to make on purpose.
-    pub plant: Option<Plant>,
-    /// There are sagas.
-    pub sagas: bool,
-    /// The trace is kept as text.
-    pub keep_trace: bool,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Verdict {
-    /// Its seed.
-    pub seed: u64,
-    /// A hash of everything that happened.
-    pub digest: u128,
-    /// What the checker found, after everything worked again.
-    pub report: Option<Report>,
-    /// Everything else that was wrong.
-    pub problems: Vec<String>,
-    /// How many nodes there were.
-    pub nodes: u64,
-    /// How often something was made to go wrong.
-    pub faults: u64,
-    /// What became of sagas, where there were some.
-    pub sagas: Option<Figures>,
-    /// Virtual time, in milliseconds.
-    pub lasted_ms: u64,
-    /// What happened, when that was asked for.
-    pub trace: String,
-}
-
-impl Verdict {
-    /// True when no promise was broken.
-    pub fn is_good(&self) -> bool {
-        self.problems.is_empty() && self.report.as_ref().is_some_and(Report::is_clean)
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "seed {}: {} nodes, {} faults, {} ms, trace {:032x}",
-            self.seed, self.nodes, self.faults, self.lasted_ms, self.digest
-        )?;
-        for problem in self.problems.iter().take(8) {
-            write!(f, "\n  {problem}")?;
-        }
-        if let Some(report) = &self.report {
-            write!(f, "\n  {report}")?;
-        }
-        Ok(())
-    }
-}
 
 /// Runs one seed.
 ///
@@ -104,7 +43,9 @@ pub fn run(options: Options) -> io::Result<Verdict> {
     });
     let moment = Moment::of(options.seed, nodes).filter(|_| !options.sagas);
     let mut log = log_options(&mut choice, directory.path());
-    if moment == Some(Moment::AppliedAheadOfLog) {
+    let sagas_moment = sagas::Moment::of(options.seed).filter(|_| options.sagas);
+    if moment == Some(Moment::AppliedAheadOfLog) || sagas_moment == Some(sagas::Moment::UnheardAct)
+    {
         log.checkpoint_interval_ms = directed::CHECKPOINT_MS;
     }
     let world = World::new(WorldOptions {
@@ -116,7 +57,8 @@ pub fn run(options: Options) -> io::Result<Verdict> {
         keep_trace: options.keep_trace,
     });
     let mut scene = Scene::new(world, options.plant);
-    let sagas = options.sagas.then(|| Sagas::new(&mut scene)).transpose();
+    let sagas = options.sagas.then(|| Sagas::new(&mut scene, sagas_moment));
+    let sagas = sagas.transpose();
     let mut run = Run {
         scene,
         clients: Vec::new(),
@@ -375,17 +317,29 @@ impl Run {
         }
     }
 
+    /// One millisecond of a moment that is brought about; false when there is none, or no more.
+    fn direct(&mut self, directed: Option<&mut Directed>) -> io::Result<bool> {
+        let scene = &mut self.scene;
+        if !scene.problems.is_empty() {
+            return Ok(false);
+        }
+        match (directed, &mut self.sagas) {
+            (Some(directed), _) => directed.step(scene),
+            (None, Some(sagas)) => sagas.direct(scene),
+            (None, None) => Ok(false),
+        }
+    }
+
     fn trouble(&mut self) -> io::Result<()> {
         let mut faults = Faults::new(&mut self.scene);
-        if let Some(moment) = self.moment {
-            let mut directed = Directed::new(&mut self.scene, moment);
-            while directed.step(&mut self.scene)? {
-                for (node, reason) in self.scene.world.tick() {
-                    faults.ended(&mut self.scene, node, &reason);
-                }
-                faults.catch_up(&mut self.scene)?;
-                self.step_clients();
+        let moment = self.moment;
+        let mut directed = moment.map(|moment| Directed::new(&mut self.scene, moment));
+        while self.direct(directed.as_mut())? {
+            for (node, reason) in self.scene.world.tick() {
+                faults.ended(&mut self.scene, node, &reason);
             }
+            faults.catch_up(&mut self.scene)?;
+            self.step_clients();
         }
         let until_ms = self.scene.now_ms() + self.scene.pick(TROUBLE_MS);
         self.scene.lost_percent = self.scene.pick(0..=3) as u32;

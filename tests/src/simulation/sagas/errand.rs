@@ -8,6 +8,7 @@ use outrigger_log::{Outcome, Pending, simulation::poll_now};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
+    directed::Fate,
     wire::{Seen, Submitted},
     witness::Witness,
 };
@@ -24,7 +25,7 @@ const LATE_MS: std::ops::RangeInclusive<u64> = 50..=1_600;
 pub(super) enum What {
     Submit {
         commands: Vec<Command>,
-        /// The epochs that were known when it was sent.
+        /// The epochs that were known when it arrived.
         epochs: Vec<u64>,
         answer: oneshot::Sender<Submitted>,
     },
@@ -34,10 +35,22 @@ pub(super) enum What {
     },
 }
 
+impl What {
+    pub(super) fn submit(commands: Vec<Command>, answer: oneshot::Sender<Submitted>) -> Self {
+        Self::Submit {
+            commands,
+            epochs: Vec::new(),
+            answer,
+        }
+    }
+}
+
 enum State {
     Outbound {
         at_ms: u64,
     },
+    /// On its way until it is let go.
+    Held,
     Committing(Pending),
     Reading(JoinHandle<Result<Option<View>, String>>),
     Inbound {
@@ -109,7 +122,7 @@ impl Errand {
         match &mut self.state {
             State::Outbound { at_ms } => {
                 if *at_ms <= now_ms && !scene.world.is_paused(self.node) {
-                    self.state = self.arrive(scene);
+                    self.state = self.arrive(scene, witness);
                 }
             }
             State::Committing(pending) => {
@@ -141,12 +154,12 @@ impl Errand {
                     }
                 }
             }
-            State::Lost => {}
+            State::Held | State::Lost => {}
         }
         match self.state {
             State::Lost => self.is_awaited,
             // It is carried out although nobody waits, and the world wants to know.
-            State::Outbound { .. } | State::Committing(_) => true,
+            State::Outbound { .. } | State::Held | State::Committing(_) => true,
             State::Reading(_) | State::Inbound { .. } => self.is_awaited,
         }
     }
@@ -156,9 +169,28 @@ impl Errand {
         self.is_awaited = false;
     }
 
-    fn arrive(&mut self, scene: &mut Scene) -> State {
-        match &self.what {
-            What::Submit { commands, .. } => {
+    /// It never arrives, or not before it is let go.
+    pub(super) fn meet(&mut self, fate: Fate) {
+        match fate {
+            Fate::Any => {}
+            Fate::Held => self.state = State::Held,
+            Fate::Lost => self.state = State::Lost,
+        }
+    }
+
+    /// It arrives now, if it was held up.
+    pub(super) fn let_go(&mut self, now_ms: u64) {
+        if matches!(self.state, State::Held) {
+            self.state = State::Outbound { at_ms: now_ms };
+        }
+    }
+
+    fn arrive(&mut self, scene: &mut Scene, witness: &Witness) -> State {
+        match &mut self.what {
+            What::Submit {
+                commands, epochs, ..
+            } => {
+                *epochs = witness.epochs(commands);
                 let commands = commands.iter().cloned().map(Into::into).collect();
                 match scene.world.submit(self.node, commands) {
                     Ok(pending) => State::Committing(pending),

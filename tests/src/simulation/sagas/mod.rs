@@ -2,6 +2,7 @@
 //! are kept in the simulated log.
 
 mod definitions;
+mod directed;
 mod errand;
 mod faults;
 mod judge;
@@ -27,6 +28,7 @@ use outrigger_log::simulation::poll_now;
 use tokio::sync::oneshot;
 
 use super::scene::Scene;
+use directed::{Directed, Fate};
 use errand::{Errand, What};
 use faults::Faults;
 use owner::Owner;
@@ -35,6 +37,7 @@ use people::{Application, Person, Register};
 use wire::{Access, Request, Submitted};
 use witness::Witness;
 
+pub(super) use directed::Moment;
 pub(super) use judge::{Sight, compare};
 
 /// How often somebody looks for sagas that need a person, in the end.
@@ -105,6 +108,8 @@ pub(super) struct Sagas {
     /// Reports that are under way.
     reports: Vec<(Command, oneshot::Receiver<Submitted>)>,
     faults: Faults,
+    /// What is brought about before anything else goes wrong.
+    directed: Option<Directed>,
     look_at_ms: u64,
     /// Owners that end are not started again.
     closing: bool,
@@ -114,7 +119,7 @@ pub(super) struct Sagas {
 
 impl Sagas {
     /// Owners that do not run yet, and people.
-    pub(super) fn new(scene: &mut Scene) -> Result<Self, String> {
+    pub(super) fn new(scene: &mut Scene, moment: Option<Moment>) -> Result<Self, String> {
         let definitions = definitions::all().map_err(|error| error.to_string())?;
         let placement = Placement::new(1).map_err(|error| error.to_string())?;
         let by_version = definitions
@@ -122,7 +127,10 @@ impl Sagas {
             .map(|definition| (definition.version(), Arc::clone(definition)));
         let by_version: Arc<BTreeMap<_, _>> = Arc::new(by_version.collect());
         let owners = (1..=scene.pick(2..=3)).map(|number| Owner::new(scene, number));
-        let owners: Vec<Owner> = owners.collect();
+        let mut owners: Vec<Owner> = owners.collect();
+        if moment == Some(Moment::UnheardAct) {
+            owners.iter_mut().for_each(Owner::live_long);
+        }
         let applications = (1..=scene.pick(2..=4)).map(Application::new);
         Ok(Self {
             applications: applications.collect(),
@@ -137,6 +145,7 @@ impl Sagas {
             register: Register::new(),
             reports: Vec::new(),
             faults: Faults::new(scene),
+            directed: moment.map(Directed::new),
             look_at_ms: 0,
             closing: false,
             count: 0,
@@ -190,7 +199,10 @@ impl Sagas {
         for application in &mut self.applications {
             application.step(scene, &self.owners, &self.definitions, &mut self.register);
         }
-        self.person.step(scene, &self.owners, &self.register);
+        let undisturbed = self.directed.as_ref().is_some_and(Directed::is_undisturbed);
+        if !undisturbed {
+            self.person.step(scene, &self.owners, &self.register);
+        }
         if scene.finishing && self.look_at_ms <= now_ms {
             self.look_at_ms = now_ms + LOOK_MS;
             self.help(scene);
@@ -229,20 +241,21 @@ impl Sagas {
     fn take(&mut self, scene: &mut Scene, owner: u128, request: Request, cut_off: bool) {
         match request {
             Request::Submit(commands, answer) => {
-                let epochs = self.witness.epochs(&commands);
-                let what = What::Submit {
-                    commands,
-                    epochs,
-                    answer,
-                };
-                let errand = Errand::new(scene, Some(owner), what, cut_off);
+                let directed = self.directed.as_mut();
+                let fate = directed.map_or(Fate::Any, |it| it.fate(owner, &commands));
+                let what = What::submit(commands, answer);
+                let mut errand = Errand::new(scene, Some(owner), what, cut_off);
+                errand.meet(fate);
                 self.errands.push(errand);
             }
             Request::Read(saga, answer) => {
                 let trace = scene.world.trace();
                 trace.note(format_args!("{owner:x} reads {saga}"));
+                let directed = self.directed.as_ref();
+                let fate = directed.map_or(Fate::Any, |it| it.fate_of_read(owner, &saga));
                 let what = What::Read { saga, answer };
-                let errand = Errand::new(scene, Some(owner), what, cut_off);
+                let mut errand = Errand::new(scene, Some(owner), what, cut_off);
+                errand.meet(fate);
                 self.errands.push(errand);
             }
             Request::Call(call, answer) => {
@@ -265,13 +278,7 @@ impl Sagas {
     /// A person, or a participant, submits something.
     fn submit(&mut self, scene: &mut Scene, command: Command) -> oneshot::Receiver<Submitted> {
         let (answer, answered) = oneshot::channel();
-        let commands = vec![command];
-        let epochs = self.witness.epochs(&commands);
-        let what = What::Submit {
-            commands,
-            epochs,
-            answer,
-        };
+        let what = What::submit(vec![command], answer);
         let errand = Errand::new(scene, None, what, false);
         self.errands.push(errand);
         answered

@@ -18,6 +18,8 @@ use crate::simulation::scene::Scene;
 
 /// How long what is under way may take when it gives everything back.
 const DRAIN_MS: u64 = 300;
+/// How long an owner counts as alive that must not lose its sagas while all nodes are down.
+const LONG_LEASE_MS: u64 = 5_000;
 
 /// A process that runs.
 struct Process {
@@ -153,6 +155,20 @@ impl Owner {
             .trace()
             .note(format_args!("owner {id:x} is paused for {for_ms} ms"));
         self.paused_until_ms = scene.now_ms() + for_ms;
+    }
+
+    pub(super) fn is_paused(&self, now_ms: u64) -> bool {
+        self.paused_until_ms > now_ms
+    }
+
+    /// It is not stopped any more.
+    pub(super) fn go_on(&mut self) {
+        self.paused_until_ms = 0;
+    }
+
+    /// It counts as alive for much longer than an election takes.
+    pub(super) fn live_long(&mut self) {
+        self.lease_ms = LONG_LEASE_MS;
     }
 
     /// Nothing gets through from it or to it for a while.

@@ -58,16 +58,18 @@ impl Witness {
         std::mem::take(&mut self.problems)
     }
 
-    /// For every command the latest epoch of its saga that is known when it is sent.
+    /// The latest epoch of a saga that anybody was given.
+    pub(super) fn latest(&self, saga: &str) -> u64 {
+        self.latest.get(saga).copied().unwrap_or(0)
+    }
+
+    /// For every command the latest epoch of its saga that is known when it arrives.
     pub(super) fn epochs(&self, commands: &[Command]) -> Vec<u64> {
-        let latest = |command: &Command| {
-            let latest = command.saga().and_then(|saga| self.latest.get(saga));
-            latest.copied().unwrap_or(0)
-        };
+        let latest = |command: &Command| command.saga().map_or(0, |saga| self.latest(saga));
         commands.iter().map(latest).collect()
     }
 
-    /// Commands were carried out, whoever hears of it. `epochs` were known when they were sent.
+    /// Commands were carried out, whoever hears of it. `epochs` were known when they arrived.
     pub(super) fn carried_out(&mut self, commands: &[Command], epochs: &[u64], answers: &[Answer]) {
         for ((command, known), answer) in commands.iter().zip(epochs).zip(answers) {
             match (command, answer) {
