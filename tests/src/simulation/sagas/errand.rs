@@ -185,12 +185,13 @@ impl Errand {
         }
     }
 
-    fn arrive(&mut self, scene: &mut Scene, witness: &Witness) -> State {
+    fn arrive(&mut self, scene: &mut Scene, witness: &mut Witness) -> State {
         match &mut self.what {
             What::Submit {
                 commands, epochs, ..
             } => {
                 *epochs = witness.epochs(commands);
+                witness.arrive(commands);
                 let commands = commands.iter().cloned().map(Into::into).collect();
                 match scene.world.submit(self.node, commands) {
                     Ok(pending) => State::Committing(pending),

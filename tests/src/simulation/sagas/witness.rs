@@ -27,6 +27,10 @@ pub(super) struct Witness {
     given: BTreeMap<(String, u64), OwnerId>,
     /// The latest epoch that somebody was told of.
     latest: BTreeMap<String, u64>,
+    /// The last thing that was done by hand to a saga while an epoch lasted: its number.
+    acts: BTreeMap<(String, u64), u64>,
+    /// The last event of a saga that somebody had seen who wanted to record others.
+    seen: BTreeMap<String, u64>,
     /// The last attempt of which an owner was told that it is durable, by saga, step and phase.
     announced: BTreeMap<(OwnerId, String, String, Phase), u32>,
     /// Sagas of which an owner was told that they have ended.
@@ -45,6 +49,8 @@ impl Witness {
             kinds: BTreeMap::new(),
             given: BTreeMap::new(),
             latest: BTreeMap::new(),
+            acts: BTreeMap::new(),
+            seen: BTreeMap::new(),
             announced: BTreeMap::new(),
             ended: BTreeSet::new(),
             problems: Vec::new(),
@@ -69,6 +75,16 @@ impl Witness {
         commands.iter().map(latest).collect()
     }
 
+    /// Commands arrive at a node.
+    pub(super) fn arrive(&mut self, commands: &[Command]) {
+        for command in commands {
+            if let Command::Append { saga, after, .. } = command {
+                let seen = self.seen.entry(saga.clone()).or_insert(0);
+                *seen = (*seen).max(*after);
+            }
+        }
+    }
+
     /// Commands were carried out, whoever hears of it. `epochs` were known when they arrived.
     pub(super) fn carried_out(&mut self, commands: &[Command], epochs: &[u64], answers: &[Answer]) {
         for ((command, known), answer) in commands.iter().zip(epochs).zip(answers) {
@@ -81,6 +97,11 @@ impl Witness {
                              {known} had been given"
                         ));
                     }
+                }
+                // The epoch had been given before it arrived.
+                (Command::Act { saga, .. }, Answer::Acted { sequence, .. }) if *known > 0 => {
+                    let last = self.acts.entry((saga.clone(), *known)).or_insert(0);
+                    *last = (*last).max(*sequence);
                 }
                 (Command::Append { .. }, Answer::Refused(_)) => self.refused += 1,
                 (Command::Start { start, owner }, Answer::Started { epoch, .. }) => {
@@ -164,6 +185,14 @@ impl Witness {
         self.kinds.insert(saga.clone(), record.started().version);
         if let Some(owner) = view.owner {
             self.give(saga, view.epoch, owner);
+        }
+        let act = self.acts.get(&(saga.clone(), view.epoch)).copied();
+        let seen = self.seen.get(saga).copied().unwrap_or(0);
+        if let Some(act) = act.filter(|act| *act > seen && *act <= view.seen()) {
+            self.problems.push(format!(
+                "saga {saga}: what was done by hand (event {act}) is taken for seen, and its owner \
+                 has seen no more than event {seen}"
+            ));
         }
         let Some(reader) = reader else {
             return;
