@@ -165,7 +165,7 @@ fn a_call_of_a_saga_before_it_is_durable_is_noticed() {
 #[test]
 fn events_of_a_saga_that_are_taken_for_recorded_are_noticed() {
     let reason = "was the last that was known to be durable";
-    is_noticed_with_sagas(Plant::UnknownIsDone, 2, reason);
+    is_noticed_with_sagas(Plant::UnknownIsDone, 12, reason);
 }
 
 #[test]
