@@ -27,8 +27,10 @@ async fn every_call_of_applications_is_known() {
         .iter()
         .filter(|file| file.package() == "outrigger.v1");
     let mut seen = 0;
+    // Every process answers calls about sagas itself.
     let served = |service: &&prost_types::ServiceDescriptorProto| {
-        SERVED.contains(&format!("outrigger.v1.{}", service.name()).as_str())
+        let name = format!("outrigger.v1.{}", service.name());
+        SERVED.contains(&name.as_str()) && service.name() != "Saga"
     };
     for service in files.flat_map(|file| &file.service).filter(served) {
         for call in &service.method {
