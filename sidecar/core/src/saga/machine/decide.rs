@@ -161,7 +161,10 @@ impl Saga {
             let cause = UndoCause::Deadline;
             return Some(Event::UndoBegun { cause });
         }
-        if now_ms < ahead.started().start_at_ms {
+        // The time is that of the first step. Another owner's clock may be behind that of the
+        // one that has begun.
+        let begun = ahead.unless_all(StepState::Waiting).is_some();
+        if !begun && now_ms < ahead.started().start_at_ms {
             return None;
         }
         self.begin(ahead, Phase::Action).or_else(|| park(ahead))

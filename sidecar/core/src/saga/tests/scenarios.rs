@@ -279,6 +279,20 @@ fn what_gives_too_much_back_has_happened_and_is_undone() {
     assert!(format!("{:?}", record.steps()[0].reason()).contains("bytes: 1001, limit: 1000"));
 }
 
+/// The time of the start comes from the log, and clocks differ.
+#[test]
+fn an_owner_whose_clock_is_behind_goes_on_with_what_has_begun() {
+    let mut run = Run::started(two_steps(), |start| start.start_at_ms = 5_000);
+    assert!(run.calls.is_empty());
+    assert_eq!(run.saga.next_deadline(), Some(5_000));
+    run.now_ms = 5_000;
+    run.step(Input::Tick);
+    run.now_ms = 4_900;
+    run.succeed("1");
+    run.succeed("2");
+    assert_eq!(run.status(), Status::Completed);
+}
+
 #[test]
 fn a_deadline_undoes_before_the_pivot_and_not_after() {
     let mut draft = two_steps();
