@@ -51,6 +51,24 @@ impl Network {
     }
 }
 
+/// A node that still runs when its directory is removed takes that for damage, and ends the
+/// process.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let nodes = std::mem::take(&mut *self.network.nodes.lock().unwrap());
+        self.network.alive.lock().unwrap().clear();
+        let paths: Vec<_> = nodes.keys().map(|id| (*id, self.path(*id))).collect();
+        drop(nodes);
+        let closed = |(id, path): &(u64, PathBuf)| Identity::read_or_make(path, *id).is_ok();
+        tokio::task::block_in_place(|| {
+            let until = std::time::Instant::now() + PATIENCE;
+            while !paths.iter().all(closed) && std::time::Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+    }
+}
+
 /// The network, as one node has it.
 struct Line {
     network: Arc<Network>,
