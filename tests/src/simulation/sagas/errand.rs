@@ -113,6 +113,20 @@ impl Errand {
         self.from
     }
 
+    /// It may still bring about a saga or change one, whether or not anybody waits for it.
+    /// Those who only say that they are alive do so all the time, and do neither.
+    pub(super) fn may_change_sagas(&self) -> bool {
+        let What::Submit { commands, .. } = &self.what else {
+            return false;
+        };
+        let changes = |command: &Command| !matches!(command, Command::Own { .. });
+        let is_under_way = match self.state {
+            State::Outbound { .. } | State::Held | State::Committing(_) => true,
+            State::Reading(_) | State::Inbound { .. } | State::Lost => false,
+        };
+        is_under_way && commands.iter().any(changes)
+    }
+
     /// One millisecond. False when nothing will come of it any more.
     pub(super) fn step(&mut self, scene: &mut Scene, witness: &mut Witness, cut_off: bool) -> bool {
         let now_ms = scene.now_ms();

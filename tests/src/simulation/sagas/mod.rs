@@ -380,8 +380,24 @@ impl Sagas {
         if !now || !people || !self.participants.is_idle() || !self.reports.is_empty() {
             return false;
         }
+        // Whoever asked may have given up long ago: what arrives late begins a saga all the same,
+        // and somebody must be there to bring it to its end.
+        let under_way = self.errands.iter().any(Errand::may_change_sagas);
+        if under_way || !Self::is_applied(scene) {
+            return false;
+        }
         let views = self.look(scene);
         views.is_some_and(|views| views.iter().all(|view| view.record.is_finished()))
+    }
+
+    /// The leader has carried out all that it has written, also what others left behind who
+    /// led before it.
+    fn is_applied(scene: &Scene) -> bool {
+        let world = &scene.world;
+        world.leader().is_some_and(|leader| {
+            let applied = world.with_log(leader, |log| log.status().applied_index);
+            applied == Some(world.written_and_durable(leader).0)
+        })
     }
 
     /// What has not ended yet, for whoever wonders why.
