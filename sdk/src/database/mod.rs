@@ -22,6 +22,26 @@ pub trait LocalDatabase: sqlx::Database + sealed::Dialect {}
 /// A row of the fence: the decision and the payload.
 pub(crate) type FenceRow = (String, Option<Vec<u8>>);
 
+/// Begins a transaction, in a task of its own: whoever is dropped while it begins leaves none
+/// open. Otherwise sqlx 0.9.0 gives a connection to PostgreSQL back to its pool in the middle of
+/// a transaction (<https://github.com/transact-rs/sqlx/issues/4385>): what runs on it next sees an
+/// old state, and is not committed.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+async fn begin<DB: sqlx::Database>(
+    pool: &Pool<DB>,
+    statement: Option<&'static str>,
+) -> Result<Transaction<'static, DB>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move {
+        match statement {
+            Some(statement) => pool.begin_with(statement).await,
+            None => pool.begin().await,
+        }
+    });
+    // It is neither cancelled nor does it panic.
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
 pub(crate) mod sealed {
     use super::{FenceRow, Future, Pool, Transaction, Uuid, barrier::BarrierDialect};
 

@@ -33,7 +33,7 @@ impl Dialect for MySql {
     }
 
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-        pool.begin().await
+        super::begin(pool, None).await
     }
 
     async fn decide(

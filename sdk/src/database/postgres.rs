@@ -30,7 +30,7 @@ impl Dialect for Postgres {
     }
 
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-        pool.begin().await
+        super::begin(pool, None).await
     }
 
     async fn decide(
@@ -38,7 +38,7 @@ impl Dialect for Postgres {
         id: Uuid,
         producer_group: &str,
     ) -> Result<FenceRow, sqlx::Error> {
-        let mut transaction = pool.begin_with(BEGIN_DECIDE).await?;
+        let mut transaction = super::begin(pool, Some(BEGIN_DECIDE)).await?;
         sqlx::query(DURABLE).execute(&mut *transaction).await?;
         sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await?;
         sqlx::query(STATEMENT_TIMEOUT)

@@ -29,7 +29,7 @@ impl Dialect for Sqlite {
     }
 
     async fn begin(pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-        pool.begin_with(BEGIN).await
+        super::begin(pool, Some(BEGIN)).await
     }
 
     async fn decide(
@@ -37,7 +37,7 @@ impl Dialect for Sqlite {
         id: Uuid,
         producer_group: &str,
     ) -> Result<FenceRow, sqlx::Error> {
-        let mut transaction = pool.begin_with(BEGIN).await?;
+        let mut transaction = super::begin(pool, Some(BEGIN)).await?;
         sqlx::query(INSERT_ROLLBACK)
             .bind(id.to_string())
             .bind(producer_group)
