@@ -23,6 +23,8 @@ pub(super) struct Group {
     pub(super) batches: usize,
     pub(super) beat_at: Instant,
     pub(super) is_beating: bool,
+    /// There is more to take over, or to be told, than came with the last beat.
+    pub(super) more: bool,
     /// The last thing that this executor was told.
     pub(super) heard: u64,
     /// Until when this executor certainly counts as alive.
@@ -67,6 +69,7 @@ impl Group {
             batches: 0,
             beat_at: now,
             is_beating: false,
+            more: false,
             heard: 0,
             alive_until: now,
             held_up: BTreeSet::new(),

@@ -23,6 +23,7 @@ impl Executor {
     /// Tells the data groups whose turn it is that this executor is alive.
     pub(super) fn beat(&mut self) {
         let now = Instant::now();
+        self.ask_for_more(now);
         for number in 0..self.groups.len() {
             let promised = self.room().min(self.options.take_max as usize);
             let Some(group) = self.groups.get_mut(number) else {
@@ -57,6 +58,20 @@ impl Executor {
         if now >= self.gauges_at {
             self.gauges_at = now + gauges::INTERVAL;
             gauges::set(&self.sagas, &self.lanes, self.reads + self.to_read.len());
+        }
+    }
+
+    /// Where there is more to take, the next beat comes as soon as most of what was taken last has
+    /// been read.
+    fn ask_for_more(&mut self, now: Instant) {
+        let enough = self.options.sagas_max.min(self.options.take_max as usize) / 2;
+        if self.to_read.len() > enough || self.room() < enough.max(1) {
+            return;
+        }
+        for group in self.groups.iter_mut().filter(|group| !group.is_beating) {
+            if std::mem::take(&mut group.more) {
+                group.beat_at = group.beat_at.min(now);
+            }
         }
     }
 
@@ -118,6 +133,7 @@ impl Executor {
         let was_away = group.alive_until < Instant::now();
         group.alive_until = sent + Duration::from_millis(self.options.lease_ms);
         group.beat_at = sent + interval;
+        group.more = more;
         let held_up = std::mem::take(&mut group.held_up);
         if !taken.is_empty() {
             tracing::debug!(
@@ -132,10 +148,6 @@ impl Executor {
             self.take(held.saga.into(), number, held.epoch);
         }
         acted_on.iter().for_each(|saga| self.poke_held(saga));
-        // Those that were taken are read first.
-        if more && self.room() > 0 && self.to_read.len() < self.options.take_max as usize {
-            self.beat_soon(number);
-        }
         if was_away {
             self.doubt(number);
         }

@@ -150,6 +150,38 @@ async fn what_an_owner_has_left_is_taken_over_and_finished() {
     assert!(scene.world.faults().is_empty());
 }
 
+/// As fast as they can be read, whatever the number that one sign of life brings.
+#[tokio::test(start_paused = true)]
+async fn taking_over_does_not_wait_for_the_next_sign_of_life() {
+    let scene = Scene::new();
+    let definition = scene.define(linear(3));
+    scene.world.set_moods(Moods {
+        slow_ms: 40,
+        ..Moods::default()
+    });
+    let first = scene.run(1, Options::default());
+    sleep(Duration::from_millis(10)).await;
+    let ids: Vec<String> = (0..300).map(|at| format!("order-{at}")).collect();
+    for id in &ids {
+        let start = start_of(&definition, id);
+        let started = first.handle.start(Arc::clone(&definition), start).await;
+        started.unwrap();
+    }
+    first.task.abort();
+    scene.world.forget(1);
+    let options = Options {
+        take_max: 16,
+        ..Options::default()
+    };
+    let lease = Duration::from_millis(options.lease_ms);
+    let beats = 3 * Duration::from_millis(options.beat_interval_ms);
+    scene.run(2, options);
+    sleep(lease + beats).await;
+    for id in &ids {
+        assert_eq!(scene.status(id), Some(Status::Completed), "{id}");
+    }
+}
+
 /// Sagas that wait for a host that is away use up no attempts, are more than fit in memory,
 /// and hold up nobody.
 #[tokio::test(start_paused = true)]
